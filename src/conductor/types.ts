@@ -1,0 +1,118 @@
+/**
+ * Typed calls to nova-conductor: how a compute reads and writes Nova's database (wire.md 5). Each method is one round
+ * trip. Remote exceptions arrive as RemoteError (InstanceNotFound, UnexpectedTaskStateError, …); time-outs as AgentError
+ * `rpc-timeout`. `object_action` updates are merged into the object that was passed in.
+ */
+import type { NovaObjectOf } from '../objects/index.js';
+import type { RequestContext } from '../rpc/context.js';
+import type { InstanceUuid } from '../lib/ids.js';
+
+/** A value of expected_task_state: one state, null (= no task), or a list that may contain null. */
+export type ExpectedTaskState = string | null | readonly (string | null)[];
+
+export interface SaveOptions {
+  /** Absent: no check. */
+  readonly expectedTaskState?: ExpectedTaskState;
+}
+
+/** What differs between releases (nova-contract 1 and 7.2), chosen from the conductor's own service version. */
+export interface ReleaseProfile {
+  /** 'zed' | '2023.1' | … | '2026.2' */
+  readonly name: string;
+  /** The number to claim in services.version. */
+  readonly serviceVersion: number;
+  /** Version to ask for and to create with, by object name. */
+  readonly objectVersions: Readonly<Record<string, string>>;
+  readonly hasComputeId: boolean;
+  readonly hasComputeAltTopic: boolean;
+  readonly needsOwnerNovaTrait: boolean;
+  /** initial_cpu_allocation_ratio and initial_ram_allocation_ratio defaults. */
+  readonly initialCpuRatio: number;
+  readonly initialRamRatio: number;
+}
+
+export interface Conductor {
+  /** Pings until the conductor answers (10 s limit ten times, then rpc_response_timeout, for ever). */
+  waitUntilAlive(signal: AbortSignal): Promise<void>;
+  /** Reads the conductor's service version and fixes the profile; call again after a reconnect. */
+  negotiate(): Promise<ReleaseProfile>;
+  readonly profile: ReleaseProfile;
+
+  readonly services: {
+    minimumVersion(context: RequestContext, binary: string): Promise<number>;
+    byHostAndBinary(context: RequestContext, host: string, binary: string): Promise<NovaObjectOf<'Service'> | null>;
+    byComputeHost(context: RequestContext, host: string): Promise<NovaObjectOf<'Service'>>;
+    create(context: RequestContext, fields: { host: string; binary: string; topic: string; reportCount: number; version: number }): Promise<NovaObjectOf<'Service'>>;
+    save(context: RequestContext, service: NovaObjectOf<'Service'>): Promise<void>;
+  };
+  readonly computeNodes: {
+    byUuids(context: RequestContext, uuids: readonly string[]): Promise<NovaObjectOf<'ComputeNode'>[]>;
+    byHost(context: RequestContext, host: string): Promise<NovaObjectOf<'ComputeNode'>[]>;
+    byHostAndNodename(context: RequestContext, host: string, node: string): Promise<NovaObjectOf<'ComputeNode'> | null>;
+    byUuid(context: RequestContext, uuid: string): Promise<NovaObjectOf<'ComputeNode'> | null>;
+    create(context: RequestContext, node: NovaObjectOf<'ComputeNode'>): Promise<void>;
+    save(context: RequestContext, node: NovaObjectOf<'ComputeNode'>): Promise<void>;
+    destroy(context: RequestContext, node: NovaObjectOf<'ComputeNode'>): Promise<void>;
+  };
+  readonly instances: {
+    byUuid(context: RequestContext, uuid: InstanceUuid, expectedAttrs?: readonly string[]): Promise<NovaObjectOf<'Instance'>>;
+    byHost(context: RequestContext, host: string, expectedAttrs?: readonly string[]): Promise<NovaObjectOf<'Instance'>[]>;
+    byHostAndNode(context: RequestContext, host: string, node: string, expectedAttrs?: readonly string[]): Promise<NovaObjectOf<'Instance'>[]>;
+    byFilters(context: RequestContext, filters: Readonly<Record<string, unknown>>, expectedAttrs?: readonly string[]): Promise<NovaObjectOf<'Instance'>[]>;
+    uuidsByHost(context: RequestContext, host: string): Promise<InstanceUuid[]>;
+    /** Writes the changed fields, nested objects included. */
+    save(context: RequestContext, instance: NovaObjectOf<'Instance'>, options?: SaveOptions): Promise<void>;
+    refresh(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
+    destroy(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
+    /** Loads unset attributes (a fresh get with expected_attrs) into the object. */
+    load(context: RequestContext, instance: NovaObjectOf<'Instance'>, attrs: readonly string[]): Promise<void>;
+  };
+  readonly infoCaches: {
+    /** Null when the row is gone. */
+    byInstance(context: RequestContext, uuid: InstanceUuid): Promise<NovaObjectOf<'InstanceInfoCache'> | null>;
+    save(context: RequestContext, cache: NovaObjectOf<'InstanceInfoCache'>): Promise<void>;
+  };
+  readonly blockDevices: {
+    byInstance(context: RequestContext, uuid: InstanceUuid): Promise<NovaObjectOf<'BlockDeviceMapping'>[]>;
+    save(context: RequestContext, mapping: NovaObjectOf<'BlockDeviceMapping'>): Promise<void>;
+  };
+  readonly actions: {
+    eventStart(context: RequestContext, uuid: InstanceUuid, event: string, host: string): Promise<void>;
+    eventFinish(context: RequestContext, uuid: InstanceUuid, event: string, failure: { message: string; trace: string } | null): Promise<void>;
+    /** InstanceAction.action_start, for operations that we begin ourselves (power sync). */
+    actionStart(context: RequestContext, uuid: InstanceUuid, action: string): Promise<void>;
+  };
+  readonly faults: {
+    create(context: RequestContext, fault: { instance: InstanceUuid; code: number; message: string; details: string; host: string }): Promise<void>;
+  };
+  readonly migrations: {
+    byFilters(context: RequestContext, filters: Readonly<Record<string, unknown>>): Promise<NovaObjectOf<'Migration'>[]>;
+    inProgressAndError(context: RequestContext, host: string, node: string): Promise<NovaObjectOf<'Migration'>[]>;
+    save(context: RequestContext, migration: NovaObjectOf<'Migration'>): Promise<void>;
+  };
+  readonly virtualInterfaces: {
+    create(context: RequestContext, fields: { port: string; instance: InstanceUuid; mac: string; tag: string | null }): Promise<void>;
+    byInstance(context: RequestContext, uuid: InstanceUuid): Promise<NovaObjectOf<'VirtualInterface'>[]>;
+    deleteByInstance(context: RequestContext, uuid: InstanceUuid): Promise<void>;
+  };
+  readonly consoleTokens: {
+    /** Returns the token that the conductor generated. */
+    authorize(context: RequestContext, fields: { consoleType: string; host: string; port: number; instance: InstanceUuid; accessUrlBase: string; ttlSeconds: number }): Promise<string>;
+    cleanForInstance(context: RequestContext, uuid: InstanceUuid): Promise<void>;
+    cleanExpired(context: RequestContext): Promise<void>;
+  };
+  readonly groups: {
+    /** Null when there is none. */
+    byInstance(context: RequestContext, uuid: InstanceUuid): Promise<NovaObjectOf<'InstanceGroup'> | null>;
+    byName(context: RequestContext, name: string): Promise<NovaObjectOf<'InstanceGroup'> | null>;
+    byUuid(context: RequestContext, uuid: string): Promise<NovaObjectOf<'InstanceGroup'> | null>;
+  };
+  /** compute_task.build_instances: gives a failed build back to the scheduler. */
+  rebuildElsewhere(context: RequestContext, args: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Fanout casts that keep the schedulers' view of this host (topic scheduler, 4.2). */
+  readonly scheduler: {
+    updateInstances(context: RequestContext, host: string, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void>;
+    deleteInstance(context: RequestContext, host: string, uuid: InstanceUuid): Promise<void>;
+    syncInstances(context: RequestContext, host: string, uuids: readonly InstanceUuid[]): Promise<void>;
+  };
+}

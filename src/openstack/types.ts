@@ -1,0 +1,105 @@
+/**
+ * HTTP clients of the cloud's services. Only this folder makes HTTP calls. Tokens never reach a log or an error.
+ * Every call has a time limit and a signal; only what may be repeated is repeated (bounded).
+ * AgentError codes: `http-unreachable` and `http-timeout` (retry later), `http-unauthorized`, `http-forbidden`,
+ * `http-not-found`, `http-conflict`, `http-bad-request`, `http-server-error` (retry later). `details` carry service, method,
+ * path without query, status and the service's request id; never a body.
+ */
+import type { RequestContext } from '../rpc/context.js';
+import type { ImageId, InstanceUuid, PortId } from '../lib/ids.js';
+
+export interface GlanceImage {
+  readonly id: ImageId;
+  readonly name: string | null;
+  readonly status: string;
+  readonly diskFormat: string | null;
+  readonly containerFormat: string | null;
+  readonly sizeBytes: bigint | null;
+  readonly minDiskGiB: number;
+  readonly minRamMiB: number;
+  readonly checksum: string | null;
+  readonly hashAlgorithm: string | null;
+  readonly hashValue: string | null;
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+export interface GlanceClient {
+  show(context: RequestContext, id: ImageId): Promise<GlanceImage>;
+  /** Octets of an image; the consumer checks the hash. Num_retries applies before the first byte only. */
+  download(context: RequestContext, id: ImageId, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export interface Inventory {
+  readonly total: number;
+  readonly reserved: number;
+  readonly min_unit: number;
+  readonly max_unit: number;
+  readonly step_size: number;
+  readonly allocation_ratio: number;
+}
+
+export interface ResourceProvider {
+  readonly uuid: string;
+  readonly name: string;
+  readonly generation: number;
+}
+
+export interface Allocations {
+  /** provider uuid → resource class → amount */
+  readonly allocations: Readonly<Record<string, { readonly resources: Readonly<Record<string, number>> }>>;
+  readonly projectId: string | null;
+  readonly userId: string | null;
+  readonly consumerGeneration: number | null;
+}
+
+/** AgentError codes beside the common ones: `placement-generation-conflict`, `placement-inventory-in-use`. */
+export interface PlacementClient {
+  providersInTree(uuid: string): Promise<ResourceProvider[]>;
+  providerByName(name: string): Promise<ResourceProvider | null>;
+  createProvider(uuid: string, name: string): Promise<ResourceProvider>;
+  deleteProvider(uuid: string): Promise<void>;
+  inventories(uuid: string): Promise<{ generation: number; inventories: Readonly<Record<string, Inventory>> }>;
+  putInventories(uuid: string, generation: number, inventories: Readonly<Record<string, Inventory>>): Promise<number>;
+  traits(uuid: string): Promise<{ generation: number; traits: readonly string[] }>;
+  putTraits(uuid: string, generation: number, traits: readonly string[]): Promise<number>;
+  /** Those of `names` that this Placement knows. */
+  knownTraits(names: readonly string[]): Promise<ReadonlySet<string>>;
+  createCustomTrait(name: string): Promise<void>;
+  aggregates(uuid: string): Promise<{ generation: number; aggregates: readonly string[] }>;
+  allocationsOf(consumer: string): Promise<Allocations>;
+  allocationsOnProvider(uuid: string): Promise<Readonly<Record<string, { readonly resources: Readonly<Record<string, number>> }>>>;
+  /** PUT with empty allocations and the consumer generation; false if there was nothing to remove. */
+  removeAllocations(consumer: string): Promise<boolean>;
+  /** DELETE, whatever the generation. */
+  deleteAllocations(consumer: string): Promise<void>;
+  putAllocations(consumer: string, allocations: Allocations): Promise<void>;
+}
+
+export interface NeutronPort {
+  readonly id: PortId;
+  readonly network_id: string;
+  readonly mac_address: string;
+  readonly status: string;
+  readonly admin_state_up: boolean;
+  readonly device_id: string;
+  readonly device_owner: string;
+  readonly tenant_id: string;
+  readonly fixed_ips: readonly { readonly subnet_id: string; readonly ip_address: string }[];
+  readonly 'binding:host_id'?: string;
+  readonly 'binding:vif_type'?: string;
+  readonly 'binding:vif_details'?: Readonly<Record<string, unknown>>;
+  readonly 'binding:vnic_type'?: string;
+  readonly 'binding:profile'?: Readonly<Record<string, unknown>>;
+  readonly [key: string]: unknown;
+}
+
+/** `asUser` uses the context's token (with our service token beside it), `asService` the configured [neutron] identity. */
+export interface NeutronClient {
+  request<T>(identity: { asUser: RequestContext } | 'asService', method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string,
+    options?: { query?: Readonly<Record<string, string | readonly string[]>>; body?: unknown; context?: RequestContext; signal?: AbortSignal }): Promise<T>;
+  /** Aliases of the extensions, cached for a while. */
+  extensions(): Promise<ReadonlySet<string>>;
+}
+
+/** Neutron's side of an instance's interfaces. Implemented in network/ports. */
+export type InstanceRef = { readonly uuid: InstanceUuid };

@@ -1,0 +1,89 @@
+/**
+ * What the rest of the agent sees of oslo.messaging (2.0 envelope over AMQP 0-9-1). Only this folder knows AMQP.
+ */
+import type { RequestContext } from './context.js';
+
+export interface RpcTarget {
+  /** Control exchange; default 'nova'. Neutron's is 'neutron'. */
+  readonly exchange?: string;
+  readonly topic: string;
+  /** With a server the message goes to `topic.server`. */
+  readonly server?: string;
+  readonly fanout?: boolean;
+  readonly namespace?: string;
+  readonly version: string;
+}
+
+export interface RpcCallOptions {
+  /** Limit for the whole call; default rpc_response_timeout (60 s). */
+  readonly timeoutMs?: number;
+  /** With this the call is monitored: the server must say "still alive" within each interval of this length. */
+  readonly monitorMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface RpcClient {
+  /**
+   * Sends and waits for the reply. Throws RemoteError for an exception on the other side, AgentError
+   * `rpc-timeout` or `rpc-disconnected` (both retry 'later': the other side may have done the work).
+   */
+  call(target: RpcTarget, method: string, args: Readonly<Record<string, unknown>>, context: RequestContext, options?: RpcCallOptions): Promise<unknown>;
+  /** Sends; resolved when the broker has confirmed the message. */
+  cast(target: RpcTarget, method: string, args: Readonly<Record<string, unknown>>, context: RequestContext): Promise<void>;
+}
+
+/** The decoded inner message (`oslo.message`), as journalled. */
+export type WireMessage = Readonly<Record<string, unknown>>;
+
+export interface IncomingMessage {
+  readonly method: string;
+  readonly args: Readonly<Record<string, unknown>>;
+  readonly context: RequestContext;
+  /** `_unique_id` */
+  readonly messageId: string;
+  /** Whether the sender waits for an answer. */
+  readonly isCall: boolean;
+  readonly version: string;
+  /** The inner message as it came: enough to run it again after a restart. */
+  readonly wire: WireMessage;
+}
+
+export interface RpcMethod {
+  /** Wire name. */
+  readonly rpc: string;
+  /**
+   * Called before the message is acknowledged, when present: makes it durable. 'duplicate' drops it.
+   * Rejecting leaves the message unacknowledged (it is redelivered).
+   */
+  accept?(message: IncomingMessage): Promise<'new' | 'duplicate'>;
+  /** Runs after the acknowledgement. The result is the reply of a call; an AgentError with `wire` becomes that exception. */
+  handle(message: IncomingMessage): Promise<unknown>;
+}
+
+/** Methods of one namespace. `version` is the highest minor served, e.g. '6.5'. */
+export interface RpcEndpoint {
+  readonly namespace: string | null;
+  readonly version: string;
+  readonly methods: ReadonlyMap<string, RpcMethod>;
+}
+
+export interface RpcServer {
+  /** Declares queues and consumes `topics` (each: topic, topic.server, fanout). */
+  start(): Promise<void>;
+  /** Stops consuming the given topics (all if absent); work under way goes on. */
+  stop(topics?: readonly string[]): Promise<void>;
+  /** Messages being handled now. */
+  readonly inFlight: number;
+  /** Resolves when nothing is in flight, or rejects when `signal` fires. */
+  drained(signal: AbortSignal): Promise<void>;
+}
+
+/** The broker connection's life, for health checks. */
+export interface RpcHealth {
+  readonly connected: boolean;
+  /** Whether our own ping through the broker came back in time. */
+  readonly callable: boolean;
+  /** ISO time since when, and why. */
+  readonly since: string;
+  readonly reason: string;
+}

@@ -1,0 +1,132 @@
+/**
+ * The hypervisor driver. The guest is what runs in bhyve; the instance is Nova's record. Guests outlive the agent: each has a
+ * supervisor (POSIX sh under daemon(8)) that runs bhyve, restarts it on exit 0 unless told otherwise, and records the verdict.
+ */
+import type { InstanceUuid } from '../lib/ids.js';
+
+/** nova.compute.power_state */
+export const powerStates = { noState: 0, running: 1, paused: 3, shutdown: 4, crashed: 6, suspended: 7 } as const;
+export type PowerState = (typeof powerStates)[keyof typeof powerStates];
+
+export type Verdict =
+  | { readonly kind: 'rebooted' | 'powered-off' | 'halted' | 'suspended'; readonly at: string }
+  | { readonly kind: 'crashed'; readonly at: string; readonly exitCode: number | null; readonly signal: string | null; readonly reason: string };
+
+export type GuestState =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'stopped'; readonly verdict: Verdict | null }
+  | { readonly kind: 'running'; readonly pid: number; readonly startedAtSeconds: number; readonly isPaused: boolean };
+
+export interface GuestDisk { readonly role: 'root'; readonly path: string; readonly serial: string; readonly bus: 'virtio' }
+export interface GuestCdrom { readonly path: string }
+export interface GuestNic { readonly port: string; readonly tapName: string; readonly mac: string; readonly mtu: number; readonly model: 'virtio' }
+
+/** What the instance needs; PCI slots are chosen by the driver once, stored, and never move. */
+export interface GuestDefinition {
+  readonly instance: InstanceUuid;
+  /** For the operator: `instance-%08x`. */
+  readonly name: string;
+  readonly vcpus: number;
+  readonly memoryMiB: number;
+  readonly disks: readonly GuestDisk[];
+  readonly configDrive: GuestCdrom | null;
+  readonly nics: readonly GuestNic[];
+  readonly hasVnc: boolean;
+}
+
+export interface GuestEvent { readonly instance: InstanceUuid; readonly kind: 'stopped' | 'started' | 'rebooted'; readonly verdict: Verdict | null }
+
+export interface StopOptions {
+  /** 0 = at once. Otherwise ACPI power button, repeated each `retryMs`, then force. */
+  readonly graceMs: number;
+  readonly retryMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface GuestDiagnostics {
+  readonly state: 'running' | 'paused' | 'shutdown' | 'crashed';
+  readonly uptimeSeconds: number | null;
+  readonly memoryMaximumMiB: number;
+  readonly memoryUsedMiB: number | null;
+  readonly cpus: readonly { readonly id: number; readonly timeNs: bigint | null }[];
+  readonly nics: readonly { readonly mac: string; readonly rxOctets: number; readonly txOctets: number; readonly rxPackets: number; readonly txPackets: number; readonly rxErrors: number; readonly txErrors: number; readonly rxDrop: number; readonly txDrop: number }[];
+  readonly disks: readonly { readonly role: string; readonly readBytes: number | null; readonly writeBytes: number | null }[];
+}
+
+/** What this host can do; probed at start, never assumed by version. */
+export interface HostCapabilities {
+  readonly architecture: 'amd64' | 'arm64';
+  readonly release: string;
+  /** kern.osreldate */
+  readonly osReleaseDate: number;
+  readonly cpuModel: string;
+  readonly cpuVendor: 'Intel' | 'AMD' | 'ARM' | 'unknown';
+  readonly cpuFeatures: readonly string[];
+  readonly hasVmm: boolean;
+  readonly canVirtualize: boolean;
+  readonly maxVcpusPerGuest: number;
+  readonly deviceModels: ReadonlySet<string>;
+  readonly hasSnapshot: boolean;
+  readonly hasTcpConsole: boolean;
+  /** 'lpc' = lpc.bootrom (13), 'top' = bootrom (15). */
+  readonly bootromKey: 'lpc' | 'top';
+  readonly hasFramebuffer: boolean;
+  readonly firmware: { readonly code: string; readonly vars: string | null } | null;
+  /** Exit status of a suspended guest, where known. */
+  readonly suspendExit: 0 | 5 | null;
+  /** Each probe with its answer, for `nova-bhyve check`. */
+  readonly findings: readonly { readonly probe: string; readonly answer: string; readonly isOk: boolean; readonly advice: string | null }[];
+}
+
+export interface HostInventory {
+  readonly vcpus: number;
+  readonly memoryMiB: number;
+  readonly memoryUsedMiB: number;
+  /** [major, minor, patch] of FreeBSD; Nova wants major·10⁶ + minor·10³ + patch. */
+  readonly hypervisorVersion: number;
+  readonly hypervisorHostname: string;
+  /** JSON text for ComputeNode.cpu_info. */
+  readonly cpuInfo: string;
+  readonly supportedArchitectures: readonly ('x86_64' | 'i686' | 'aarch64')[];
+  /** Traits that the hypervisor itself gives (CPU flags, buses, models, CUSTOM_BHYVE_*). */
+  readonly traits: readonly string[];
+}
+
+export interface HypervisorDriver {
+  /** Probes the host, loads vmm if needed. AgentError `host-unusable` with what to do. */
+  prepare(): Promise<HostCapabilities>;
+  readonly capabilities: HostCapabilities;
+  inventory(): Promise<HostInventory>;
+  /** All guests with a folder here plus none that is not ours. */
+  list(): Promise<readonly InstanceUuid[]>;
+  state(instance: InstanceUuid): Promise<GuestState>;
+  powerState(instance: InstanceUuid): Promise<PowerState>;
+  /** Writes instance.json, bhyve.conf and the variable store; keeps stored slots; idempotent. Not for a running guest. */
+  define(definition: GuestDefinition): Promise<void>;
+  definition(instance: InstanceUuid): Promise<GuestDefinition | undefined>;
+  /** Stored PCI slots for the operator. */
+  slots(instance: InstanceUuid): Promise<Readonly<Record<string, string>>>;
+  /** Starts the supervisor and waits until bhyve runs. AgentError `guest-start-failed` with bhyve's last words. Running already = fine. */
+  start(instance: InstanceUuid): Promise<void>;
+  /** Ends the guest and its supervisor, cleans /dev/vmm; running not = fine. */
+  stop(instance: InstanceUuid, options: StopOptions): Promise<Verdict | null>;
+  /** Asks the guest to reboot; false if it did not end and come back within the limit (caller goes hard). */
+  softReboot(instance: InstanceUuid, options: StopOptions): Promise<boolean>;
+  /** Stops by force if needed and removes the folder with all files. */
+  destroy(instance: InstanceUuid): Promise<void>;
+  /** Folder of the instance (for config drive and the like); made on demand. */
+  folder(instance: InstanceUuid): Promise<string>;
+  /** Takes guests over after an agent restart, by proof; leftovers are cleaned and get a verdict. Then watches. */
+  adopt(): Promise<void>;
+  /** Guest ended, started or rebooted without our asking; seen within a second or two. */
+  onEvent(listener: (event: GuestEvent) => void): void;
+  /** Last lines of com1, or undefined if there is no log yet. */
+  consoleLog(instance: InstanceUuid, tailLines: number | null): Promise<string | undefined>;
+  /** Where the RFB server of a running guest listens; null if it has none. */
+  vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
+  diagnostics(instance: InstanceUuid): Promise<GuestDiagnostics>;
+  uptimeLine(): Promise<string>;
+  /** Keeps console logs below their limit. */
+  trimConsoleLogs(): Promise<void>;
+  close(): Promise<void>;
+}

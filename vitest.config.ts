@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+/** unit and contract need no set-up; lab needs the stand-ins' packages; cloud needs the control plane (globalSetup brings it up). */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
+      { test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 } },
+      { test: { name: 'lab', include: ['test/lab/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 300_000, fileParallelism: false } },
+      { test: { name: 'cloud', include: ['test/cloud/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 900_000, fileParallelism: false } },
+    ],
+  },
+});
