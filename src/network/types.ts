@@ -68,3 +68,26 @@ export interface Plugger {
   /** Taps that we made, with whom they belong to (interface description). */
   listOwned(): Promise<readonly { tapName: string; instance: InstanceUuid; port: PortId }[]>;
 }
+
+/** What Neutron's server tells an L2 agent about a port (get_devices_details_list 1.9). */
+export interface PortSegment {
+  readonly port: PortId;
+  readonly networkId: string;
+  readonly mac: string;
+  readonly isAdminUp: boolean;
+  readonly networkType: 'flat' | 'vlan' | 'local' | 'vxlan' | 'gre' | 'geneve';
+  readonly physicalNetwork: string | null;
+  readonly segmentationId: number | null;
+  readonly mtu: number | null;
+}
+
+/** The L2 agent inside the service (network/l2-agent), as the plugger uses it. */
+export interface L2Agent {
+  /** Reports to Neutron every report_interval until the signal fires; restarts itself with backoff. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Null when Neutron does not know the port or it is not bound here. */
+  segmentOf(port: PortId): Promise<PortSegment | null>;
+  /** The port is wired: Neutron makes it ACTIVE and sends network-vif-plugged. */
+  deviceUp(port: PortId): Promise<void>;
+  deviceDown(port: PortId): Promise<void>;
+}
