@@ -1,1 +1,3 @@
 export type * from './host.js';
+export { createHost, type HostOptions } from './create-host.js';
+export { matchesProof, parsePs, psColumns, psFindArguments, psListArguments } from './processes.js';
