@@ -3,32 +3,18 @@
  * trip. Remote exceptions arrive as RemoteError (InstanceNotFound, UnexpectedTaskStateError, …); time-outs as AgentError
  * `rpc-timeout`. `object_action` updates are merged into the object that was passed in.
  */
-import type { NovaObjectOf } from '../objects/index.js';
+import type { NovaObjectOf, ReleaseProfile } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import type { InstanceUuid } from '../lib/ids.js';
 
 /** A value of expected_task_state: one state, null (= no task), or a list that may contain null. */
 export type ExpectedTaskState = string | null | readonly (string | null)[];
 
+export type { ReleaseProfile } from '../objects/index.js';
+
 export interface SaveOptions {
   /** Absent: no check. */
   readonly expectedTaskState?: ExpectedTaskState;
-}
-
-/** What differs between releases (nova-contract 1 and 7.2), chosen from the conductor's own service version. */
-export interface ReleaseProfile {
-  /** 'zed' | '2023.1' | … | '2026.2' */
-  readonly name: string;
-  /** The number to claim in services.version. */
-  readonly serviceVersion: number;
-  /** Version to ask for and to create with, by object name. */
-  readonly objectVersions: Readonly<Record<string, string>>;
-  readonly hasComputeId: boolean;
-  readonly hasComputeAltTopic: boolean;
-  readonly needsOwnerNovaTrait: boolean;
-  /** initial_cpu_allocation_ratio and initial_ram_allocation_ratio defaults. */
-  readonly initialCpuRatio: number;
-  readonly initialRamRatio: number;
 }
 
 export interface Conductor {

@@ -63,7 +63,8 @@ export interface ObjectFields {
   VirtualInterface: { id: number; uuid: string; instance_uuid: string | null; address: string; tag: string | null };
   VirtualInterfaceList: { objects: NovaObjectOf<'VirtualInterface'>[] };
   ConsoleAuthToken: { id: number; console_type: string; host: string; port: number; internal_access_path: string | null; instance_uuid: string; access_url_base: string; token: string };
-  InstanceGroup: { id: number; uuid: string; name: string; policy: string; rules: Record<string, string>; members: string[]; hosts: string[] | null };
+  /** `_rules` is the wire's name; `max_server_per_host` is a number in text. */
+  InstanceGroup: { id: number; uuid: string; name: string; policy: string | null; _rules: Record<string, string>; members: string[]; hosts: string[] | null };
   Diagnostics: Record<string, unknown>;
   KeyPair: { name: string; type: string; public_key: string };
   KeyPairList: { objects: NovaObjectOf<'KeyPair'>[] };
@@ -86,13 +87,41 @@ export interface NovaObject<Fields extends object = any> {
   get<F extends keyof Fields & string>(field: F): Fields[F];
   /** undefined if unset. */
   maybe<F extends keyof Fields & string>(field: F): Fields[F] | undefined;
-  /** Sets and, when the value differs, marks the field changed. */
+  /**
+   * Sets and marks the field changed, even if the value is the same, as Nova does: the row may differ from our copy, and
+   * a save without changed fields checks no expected state. The value is copied; what `get` returns is frozen.
+   */
   set<F extends keyof Fields & string>(field: F, value: Fields[F]): void;
+  /** Changed fields, counting one whose nested object has changes. */
   readonly changes: ReadonlySet<string>;
+  /** Forgets all changes, those of nested objects too. */
   resetChanges(): void;
-  /** Takes over what the conductor answered to an object_action: primitives of changed fields and obj_what_changed. */
+  /**
+   * Takes over what the conductor answered to an object_action: primitives of changed fields and obj_what_changed.
+   * A nested object that was set before keeps its identity and gets the new fields.
+   */
   applyUpdates(updates: Readonly<Record<string, unknown>>): void;
-  /** Replaces this object's fields with those of a fresh copy (Instance.refresh and the like). */
+  /** Takes over the fields that are set in a fresh copy of the same object, without marking them changed; `fields` limits them. */
+  takeFrom(fresh: NovaObject<Fields>, fields?: readonly string[]): void;
   toWire(): WireObject;
   clone(): NovaObject<Fields>;
+}
+
+/** What differs between releases (nova-contract 1 and 7.2), chosen from the conductor's own service version. */
+export interface ReleaseProfile {
+  /** 'zed' | '2023.1' | … | '2026.2' */
+  readonly name: string;
+  /** The number to claim in services.version. */
+  readonly serviceVersion: number;
+  /** Version to ask for and to create with, by object name. */
+  readonly objectVersions: Readonly<Record<string, string>>;
+  /** Instance and Migration carry compute_id; a save that changes `node` must then name it (2023.2 on). */
+  readonly hasComputeId: boolean;
+  /** ComputeNode is found by uuid, not by host and node name (2023.1 on). */
+  readonly hasStableNodeIdentity: boolean;
+  readonly hasComputeAltTopic: boolean;
+  readonly needsOwnerNovaTrait: boolean;
+  /** initial_cpu_allocation_ratio and initial_ram_allocation_ratio defaults. */
+  readonly initialCpuRatio: number;
+  readonly initialRamRatio: number;
 }
