@@ -27,6 +27,8 @@ export interface GlanceClient {
   show(context: RequestContext, id: ImageId): Promise<GlanceImage>;
   /** Octets of an image; the consumer checks the hash. Num_retries applies before the first byte only. */
   download(context: RequestContext, id: ImageId, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /** DELETE; an image that is gone already is fine. */
+  remove(context: RequestContext, id: ImageId): Promise<void>;
 }
 
 export interface Inventory {
@@ -73,6 +75,10 @@ export interface PlacementClient {
   /** DELETE, whatever the generation. */
   deleteAllocations(consumer: string): Promise<void>;
   putAllocations(consumer: string, allocations: Allocations): Promise<void>;
+  /** One POST: what `from` holds becomes `to`'s, whatever `to` held; `from` holds nothing then. Nothing to move is fine. */
+  moveAllocations(from: string, to: string): Promise<void>;
+  /** Takes one provider out of a consumer's allocations (evacuated away, refused here); absent is fine. */
+  removeProviderFromAllocations(consumer: string, provider: string): Promise<void>;
 }
 
 export interface NeutronPort {

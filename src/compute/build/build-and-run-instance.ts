@@ -1,0 +1,171 @@
+/**
+ * Build (nova-contract 6.2). Told as an operator would: take the instance from the scheduler, claim it, let Neutron make the ports
+ * while the disk is made, plug, wait for Neutron's word, start, say ACTIVE. A failure takes everything away again and then either asks
+ * the scheduler for another host or tells the user why not.
+ */
+import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
+import { AgentError } from '../../lib/errors.js';
+import { novaFaults } from '../../lib/nova-faults.js';
+import { runSteps } from '../../journal/index.js';
+import type { NetworkInfo } from '../../network/index.js';
+import type { GlanceImage } from '../../openstack/index.js';
+import { elevated } from '../../rpc/context.js';
+import { taskStates, vmStates } from '../../instances/index.js';
+import { isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import type { InstanceMethod, Operation } from '../operation.js';
+import { novaTime, saveState } from '../save-state.js';
+import { wrapped } from '../wrappers.js';
+import { giveUp } from './give-up.js';
+import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
+import { classifyBuildFailure } from './outcome.js';
+import { buildArguments, decodeFiles, securityGroupNames, type BuildArguments } from './request.js';
+import { checkImageFits, spawnSteps } from './spawn-steps.js';
+import { refuseUnsupported } from './supported.js';
+
+type Build = Operation<BuildArguments>;
+
+/** The method; it holds the mutexes of the server groups. */
+export function buildAndRunInstance(): InstanceMethod<BuildArguments> {
+  const groupPolicy = createGroupPolicy();
+  return {
+    kind: 'instance',
+    rpc: 'build_and_run_instance',
+    args: buildArguments,
+    // The event belongs to the inner part, as in Nova, whose users see `compute__do_build_and_run_instance`.
+    wrappers: { revertsTask: true, event: null, recordsFault: true },
+    gate: 'build',
+    isJournalled: true,
+    run: (operation) => operation.deps.buildSlots.runExclusive(() => build(operation, groupPolicy)),
+  };
+}
+
+async function build(operation: Build, groupPolicy: GroupPolicy): Promise<null> {
+  const { args: { instance }, context, deps } = operation;
+  const inner = { revertsTask: true, event: 'compute__do_build_and_run_instance', recordsFault: true };
+  await wrapped(deps, inner, context, instance, async () => {
+    if (!(await takeOver(operation))) return;
+    try {
+      await attempt(operation, groupPolicy);
+    } catch (error) {
+      const failure = classifyBuildFailure(error);
+      if (failure.kind === 'interrupted') throw error;
+      await giveUp(operation, failure, error);
+      return;
+    }
+    await deps.tracker.recordBuildSuccess();
+  });
+  return null;
+}
+
+/** False when somebody else has the instance now (deleted, or built twice): nothing was done then. */
+async function takeOver({ args: { instance }, context, deps, log }: Build): Promise<boolean> {
+  try {
+    await saveState(deps, context, instance, { vmState: vmStates.building, taskState: null }, [taskStates.scheduling, null]);
+    return true;
+  } catch (error) {
+    if (!isInstanceGone(error) && !isTaskStateConflict(error)) throw error;
+    log.info({ err: error }, 'instance is no longer ours to build');
+    return false;
+  }
+}
+
+async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void> {
+  const { args, context, deps, signal } = operation;
+  const { instance } = args;
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  const admin = elevated(context);
+  const injectedFiles = decodeFiles(args.injected_files);
+  instance.set('system_metadata', { ...instance.get('system_metadata'), boot_roles: context.roles.join(',') });
+  const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
+  const imageProperties = textProperties(args.image?.properties);
+  refuseUnsupported({ args, blockDevices, imageProperties, capabilities: deps.driver.capabilities });
+  await requireAllocation(operation);
+
+  await deps.tracker.claim(admin, instance, { node: args.node ?? null, limits: args.limits });
+  await groupPolicy.check(deps, context, instance, args.request_spec?.maybe('scheduler_hints')?.['group']?.[0] ?? null);
+
+  await saveState(deps, context, instance, { taskState: taskStates.networking }, [null]);
+  const vifs = allocateNetworks(operation);
+  try {
+    await nameDevices(operation, blockDevices);
+    await saveState(deps, context, instance, { taskState: taskStates.blockDeviceMapping });
+    await saveState(deps, context, instance, { taskState: taskStates.spawning }, taskStates.blockDeviceMapping);
+    const image = await showImage(operation);
+    checkImageFits(operation, image);
+    await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles, vifs: () => vifs }), signal);
+  } finally {
+    await vifs.catch(() => undefined); // the clean-up must see every port that was made
+  }
+  await reportActive(operation, await vifs);
+}
+
+/** A build that Placement knows nothing of was not sent by a scheduler (CVE-2026-46448). */
+async function requireAllocation({ args: { instance }, deps }: Build): Promise<void> {
+  const { allocations } = await deps.placement.allocationsOf(instance.get('uuid'));
+  if (allocations[deps.tracker.providerUuid] === undefined) {
+    const reason = 'Placement has no allocation of this server on this host';
+    throw new AgentError('no-allocation', reason, { wire: novaFaults.buildAbort(instance.get('uuid'), reason) });
+  }
+}
+
+/** Ports are made in the background, from here on; on a reschedule the existing ones are bound to this host. */
+function allocateNetworks({ args, context, deps, signal }: Build): Promise<NetworkInfo> {
+  const { instance, requested_networks: requestedNetworks } = args;
+  const isRescheduled = instance.get('system_metadata')['network_allocated'] === 'True';
+  instance.set('system_metadata', { ...instance.get('system_metadata'), network_allocated: 'True' });
+  const work = isRescheduled
+    ? deps.ports.rebind(context, instance, deps.options.host)
+    : deps.ports.allocate(context, { instance, requestedNetworks, securityGroups: securityGroupNames(args.security_groups), host: deps.options.host }, signal);
+  work.catch(() => undefined); // whoever awaits it sees the failure
+  return work;
+}
+
+async function nameDevices({ args: { instance }, context, deps }: Build, blockDevices: Awaited<ReturnType<Build['deps']['conductor']['blockDevices']['byInstance']>>): Promise<void> {
+  if (instance.get('root_device_name') === null) instance.set('root_device_name', '/dev/vda');
+  for (const device of blockDevices) {
+    if (device.get('boot_index') === 0 && device.get('device_name') === null) {
+      device.set('device_name', instance.get('root_device_name'));
+      await deps.conductor.blockDevices.save(context, device);
+    }
+  }
+}
+
+async function showImage({ args: { instance }, context, deps }: Build): Promise<GlanceImage> {
+  const reference = instance.get('image_ref');
+  if (reference === null || reference === '') {
+    throw new AgentError('unsupported-request', 'the server has no image', { wire: novaFaults.buildAbort(instance.get('uuid'), 'servers without an image are not supported by this host yet') });
+  }
+  const id = parseImageId(reference);
+  try {
+    return await deps.glance.show(context, id);
+  } catch (error) {
+    if (error instanceof AgentError && error.code === 'http-not-found') throw new AgentError('image-missing', 'the image is gone', { wire: novaFaults.imageNotFound(id), cause: error });
+    throw error;
+  }
+}
+
+async function reportActive({ args: { instance }, context, deps, log }: Build, vifs: NetworkInfo): Promise<void> {
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  const { network_allocated: _dropped, ...metadata } = instance.get('system_metadata');
+  instance.set('system_metadata', metadata);
+  instance.set('launched_at', novaTime(deps.clock.now()));
+  setAccessIps(deps.options.defaultAccessIpNetwork, instance, vifs);
+  await saveState(deps, context, instance, { vmState: vmStates.active, taskState: null, powerState: await deps.driver.powerState(uuid) }, taskStates.spawning);
+  if (!deps.options.trackInstanceChanges) return;
+  try {
+    await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
+  } catch (err) {
+    log.warn({ err }, 'schedulers not told; the periodic sync will'); // the server is active: nothing to undo
+  }
+}
+
+function setAccessIps(label: string | null, instance: Build['args']['instance'], vifs: NetworkInfo): void {
+  if (label === null || instance.get('access_ip_v4') !== null || instance.get('access_ip_v6') !== null) return;
+  for (const subnet of vifs.filter((vif) => vif.network.label === label).flatMap((vif) => vif.network.subnets)) {
+    const address = subnet.ips[0]?.address;
+    if (address !== undefined) instance.set(subnet.version === 4 ? 'access_ip_v4' : 'access_ip_v6', address);
+  }
+}
+
+const textProperties = (properties: Readonly<Record<string, unknown>> | undefined): Record<string, string> =>
+  Object.fromEntries(Object.entries(properties ?? {}).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value as string)]));

@@ -1,0 +1,99 @@
+/**
+ * The steps of a build that change this machine. Each can be undone until the guest runs; the guest starts last, after Neutron has
+ * said that its vifs are wired.
+ */
+import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
+import { AgentError } from '../../lib/errors.js';
+import { novaFaults } from '../../lib/nova-faults.js';
+import type { Step } from '../../journal/index.js';
+import type { NetworkInfo, PluggedVif } from '../../network/index.js';
+import type { GlanceImage } from '../../openstack/index.js';
+import { guestDefinition } from '../guest-definition.js';
+import { defineGuest, plugVifs, startGuest } from '../machine-steps.js';
+import { expectPlugged, type PlugWait } from '../plug-events.js';
+import type { Operation } from '../operation.js';
+import type { BuildArguments } from './request.js';
+
+const GiB = 1024n ** 3n;
+
+export interface SpawnInput {
+  readonly image: GlanceImage;
+  readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
+  /** The ports are made while the disk is; this is awaited before plugging. */
+  readonly vifs: () => Promise<NetworkInfo>;
+}
+
+/** Refuses images that this flavor cannot hold, before a byte is fetched. */
+export function checkImageFits(operation: Operation<BuildArguments>, image: GlanceImage): void {
+  const flavor = operation.args.instance.get('flavor');
+  if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
+  if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
+  const rootGiB = flavor.get('root_gb');
+  if (rootGiB > 0 && rootGiB < image.minDiskGiB) {
+    throw new AgentError('flavor-too-small', "the flavor's disk is below the image's min_disk", {
+      wire: novaFaults.flavorDiskSmallerThanMinDisk(BigInt(rootGiB) * GiB, BigInt(image.minDiskGiB) * GiB),
+    });
+  }
+}
+
+export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInput): readonly Step[] {
+  const { args: { instance }, context, deps } = operation;
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  const imageId = parseImageId(input.image.id);
+  const rootGiB = instance.get('flavor').get('root_gb');
+  const rootBytes = rootGiB > 0 ? BigInt(rootGiB) * GiB : null;
+  let vifs: NetworkInfo = [];
+  let plugged: readonly PluggedVif[] = [];
+  let configDrivePath: string | null = null;
+  let plugWait: PlugWait | null = null;
+
+  return [
+    {
+      name: 'cache-image', // the cache is everybody's: no undo
+      look: async () => 'not-done',
+      act: async (signal) => {
+        await deps.storage.ensureImage(input.image, (downloadSignal) => deps.glance.download(context, imageId, downloadSignal), { maxBytes: rootBytes, signal });
+      },
+      undo: async () => undefined,
+    },
+    {
+      name: 'root-disk',
+      look: async () => 'not-done', // idempotent, and it also grows the disk
+      act: async () => {
+        await deps.storage.createRootDisk(uuid, imageId, rootBytes);
+      },
+      undo: () => deps.storage.buryDisks(uuid),
+    },
+    {
+      name: 'await-ports',
+      look: async () => 'not-done',
+      act: async () => {
+        vifs = await input.vifs();
+        plugWait = expectPlugged(deps, uuid, vifs); // before plugging: the event may be quick
+      },
+      undo: async () => plugWait?.cancel(),
+    },
+    plugVifs(deps, uuid, () => vifs, (result) => { plugged = result; }),
+    {
+      name: 'config-drive',
+      look: async () => (deps.configDrive.isRequired(instance, input.image.properties) ? 'not-done' : 'done'),
+      act: async () => {
+        configDrivePath = await deps.configDrive.write({
+          instance, networkInfo: vifs, injectedFiles: input.injectedFiles, adminPassword: operation.args.admin_password ?? null,
+        });
+        instance.set('config_drive', 'True');
+      },
+      undo: () => deps.driver.destroy(uuid),
+    },
+    defineGuest(deps, uuid, async () => guestDefinition({
+      instance, nameTemplate: deps.options.instanceNameTemplate, disks: await deps.storage.disks(uuid), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
+    }), { isNew: true }),
+    {
+      name: 'await-plugged',
+      look: async () => 'not-done',
+      act: async (signal) => plugWait?.wait(signal),
+      undo: async () => undefined,
+    },
+    startGuest(deps, uuid),
+  ];
+}

@@ -1,0 +1,74 @@
+/**
+ * What the compute methods need, made in main.ts (or in a test from fakes).
+ */
+import type { Semaphore } from 'async-mutex';
+import type { Clock } from '../lib/clock.js';
+import type { OperationId } from '../lib/ids.js';
+import type { Logger, Metrics } from '../observe/index.js';
+import type { Journal } from '../journal/index.js';
+import type { RequestContext } from '../rpc/context.js';
+import type { NovaObjectOf } from '../objects/index.js';
+import type { GlanceClient, PlacementClient } from '../openstack/index.js';
+import type { Conductor } from '../conductor/index.js';
+import type { NodeStorage } from '../storage/index.js';
+import type { NetworkInfo, Plugger, Ports } from '../network/index.js';
+import type { HypervisorDriver } from '../virt/index.js';
+import type { EventWaiters, Gate } from '../instances/index.js';
+import type { ResourceTracker } from './resources/index.js';
+
+/** Options by nova.conf's names, already in the units of their suffix. */
+export interface ComputeOptions {
+  readonly host: string;
+  readonly node: string;
+  readonly instanceNameTemplate: string;
+  readonly vifPluggingTimeoutMs: number;
+  readonly isVifPluggingFatal: boolean;
+  readonly shutdownTimeoutMs: number;
+  readonly shutdownRetryMs: number;
+  readonly forceConfigDrive: boolean;
+  readonly resumeGuestsOnHostBoot: boolean;
+  readonly isGroupPolicyUpcallDisabled: boolean;
+  readonly defaultAccessIpNetwork: string | null;
+  readonly trackInstanceChanges: boolean;
+  readonly consoleTokenTtlSeconds: number;
+  readonly isDeferredDeleteOn: boolean;
+  /** Null when `[vnc]enabled` is false. */
+  readonly vnc: { readonly proxyClientAddress: string; readonly novncProxyBaseUrl: string } | null;
+}
+
+/** Makes the config drive of an instance; the bytes are the storage folder's business. */
+export interface ConfigDriveWriter {
+  isRequired(instance: NovaObjectOf<'Instance'>, imageProperties: Readonly<Record<string, string>>): boolean;
+  /** Returns the path of the ISO image in the instance's folder. */
+  write(args: {
+    readonly instance: NovaObjectOf<'Instance'>;
+    readonly networkInfo: NetworkInfo;
+    readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
+    readonly adminPassword: string | null;
+  }): Promise<string>;
+}
+
+export interface ComputeDeps {
+  readonly options: ComputeOptions;
+  readonly conductor: Conductor;
+  readonly ports: Ports;
+  readonly plugger: Plugger;
+  readonly storage: NodeStorage;
+  readonly driver: HypervisorDriver;
+  readonly tracker: ResourceTracker;
+  readonly placement: PlacementClient;
+  readonly glance: GlanceClient;
+  readonly configDrive: ConfigDriveWriter;
+  readonly gate: Gate;
+  readonly waiters: EventWaiters;
+  readonly journal: Journal;
+  /** Operations that were begun before the agent was last restarted. */
+  readonly resumedOperations: ReadonlySet<OperationId>;
+  /** max_concurrent_builds */
+  readonly buildSlots: Semaphore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** A fresh context of the service itself. */
+  readonly ownContext: (readDeleted?: 'no' | 'yes') => RequestContext;
+}

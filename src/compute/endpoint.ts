@@ -1,0 +1,50 @@
+/** The compute RPC API, version 6.5 (2026.1): one table of all methods of nova-contract 6.1. */
+import type { NovaObjectOf } from '../objects/index.js';
+import type { RpcEndpoint, RpcMethod } from '../rpc/index.js';
+import { buildAndRunInstance } from './build/build-and-run-instance.js';
+import { checkCanLiveMigrateDestination, checkCanLiveMigrateSource } from './check-can-live-migrate.js';
+import type { ComputeDeps } from './deps.js';
+import { externalInstanceEvent } from './external-instance-event.js';
+import { getConsoleOutput } from './get-console-output.js';
+import { getDiagnostics } from './get-diagnostics.js';
+import { getHostUptime } from './get-host-uptime.js';
+import { getInstanceDiagnostics } from './get-instance-diagnostics.js';
+import { getVncConsole } from './get-vnc-console.js';
+import { hostMethod, instanceMethod, type HostMethod, type InstanceMethod } from './operation.js';
+import { rebootInstance } from './reboot-instance.js';
+import { cacheImages, refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
+import { hostRefusals, instanceRefusals } from './refusals/table.js';
+import { setHostEnabled } from './set-host-enabled.js';
+import { startInstance } from './start-instance.js';
+import { stopInstance } from './stop-instance.js';
+import { terminateInstance } from './terminate-instance.js';
+import { validateConsolePort } from './validate-console-port.js';
+
+/** Advertised to every release: senders may use any 6.x minor up to this, whatever service version we claim. */
+export const computeRpcVersion = '6.5';
+
+export function computeEndpoint(deps: ComputeDeps): RpcEndpoint {
+  const about = <Args extends { instance: NovaObjectOf<'Instance'> }>(method: InstanceMethod<Args>): RpcMethod => instanceMethod(deps, method);
+  const host = <Args>(method: HostMethod<Args>): RpcMethod => hostMethod(deps, method);
+  const methods: readonly RpcMethod[] = [
+    about(buildAndRunInstance()),
+    about(terminateInstance),
+    about(startInstance),
+    about(stopInstance),
+    about(rebootInstance),
+    about(getConsoleOutput),
+    about(getVncConsole),
+    about(validateConsolePort),
+    about(getDiagnostics),
+    about(getInstanceDiagnostics),
+    about(checkCanLiveMigrateDestination),
+    about(checkCanLiveMigrateSource),
+    host(getHostUptime),
+    host(setHostEnabled),
+    host(externalInstanceEvent),
+    host(cacheImages),
+    ...instanceRefusals.map((refusal) => about(refusedInstanceMethod(refusal))),
+    ...hostRefusals.map((refusal) => host(refusedHostMethod(refusal))),
+  ];
+  return { namespace: null, version: computeRpcVersion, methods: new Map(methods.map((method) => [method.rpc, method])) };
+}

@@ -1,0 +1,53 @@
+/**
+ * Waiting for Neutron's word that a vif is wired (nova-contract 10.3): register before plugging, wait after it. Only vifs that
+ * are not active yet are waited for; a timeout of 0 never waits.
+ */
+import { AgentError } from '../lib/errors.js';
+import { withTimeout } from '../lib/clock.js';
+import type { InstanceUuid } from '../lib/ids.js';
+import { novaFaults } from '../lib/nova-faults.js';
+import type { NetworkInfo } from '../network/index.js';
+import type { ComputeDeps } from './deps.js';
+
+export interface PlugWait {
+  /** Resolves when all are plugged; AgentError `vif-plug-timeout` (wire VirtualInterfaceCreateException) if fatal. */
+  wait(signal: AbortSignal): Promise<void>;
+  cancel(): void;
+}
+
+type Deps = Pick<ComputeDeps, 'waiters' | 'options' | 'clock' | 'log'>;
+
+/** Registers for the plug event of each vif that is down. Call before plugging. */
+export function expectPlugged(deps: Deps, instance: InstanceUuid, vifs: NetworkInfo): PlugWait {
+  const { vifPluggingTimeoutMs, isVifPluggingFatal } = deps.options;
+  const waiters = vifPluggingTimeoutMs === 0 ? []
+    : vifs.filter((vif) => !vif.active).map((vif) => deps.waiters.expect(instance, 'network-vif-plugged', vif.id));
+  const cancel = (): void => waiters.forEach((waiter) => waiter.cancel());
+
+  const all = async (): Promise<void> => {
+    for (const waiter of waiters) {
+      const status = await waiter.arrived;
+      if (status === 'failed') throw plugError(`Neutron reported that port ${waiter.tag} failed`);
+      if (status === 'cancelled') throw new AgentError('instance-deleted', 'the wait for plug events was given up');
+    }
+  };
+
+  return {
+    cancel,
+    async wait(signal) {
+      if (waiters.length === 0) return;
+      try {
+        await withTimeout(deps.clock, vifPluggingTimeoutMs, 'waiting for Neutron to plug the vifs', all, signal);
+      } catch (error) {
+        cancel();
+        const isPlugTrouble = error instanceof AgentError && (error.code === 'timeout' || error.code === 'vif-plug-failed');
+        if (!isPlugTrouble) throw error;
+        if (isVifPluggingFatal) throw error.code === 'timeout' ? plugError('Neutron did not report the vifs as plugged in time', error) : error;
+        deps.log.warn({ err: error, instance }, 'vifs not reported as plugged; going on');
+      }
+    },
+  };
+}
+
+const plugError = (text: string, cause?: unknown): AgentError =>
+  new AgentError('vif-plug-failed', text, { wire: novaFaults.virtualInterfaceCreateException(), cause });

@@ -1,0 +1,51 @@
+/**
+ * What the journal says was under way when the agent ended. An operation that never began is run as if its message came now. Of those
+ * that began, a build is undone (the row becomes ERROR by the recovery table, as Nova does) and the others are run again: their steps
+ * look before they act.
+ */
+import type { InstanceUuid, OperationId } from '../../lib/ids.js';
+import type { JournalledOperation } from '../../journal/index.js';
+import type { WireMessage } from '../../rpc/index.js';
+import type { ComputeDeps } from '../deps.js';
+import { removeFromMachine } from '../machine-steps.js';
+
+const buildRpc = 'build_and_run_instance';
+
+export interface JournalPlan {
+  /** To be dispatched once the service serves, oldest first. */
+  readonly again: readonly { readonly message: WireMessage; readonly instance: InstanceUuid | null }[];
+  /** Instances that the recovery table must leave alone. */
+  readonly instances: ReadonlySet<InstanceUuid>;
+  readonly resumed: ReadonlySet<OperationId>;
+}
+
+const isMessage = (payload: unknown): payload is WireMessage => typeof payload === 'object' && payload !== null;
+
+/** Pure: what to do with each unfinished operation. */
+export function planJournal(unfinished: readonly JournalledOperation[]): JournalPlan & { readonly undo: readonly JournalledOperation[]; readonly close: readonly JournalledOperation[] } {
+  const isBegunBuild = (one: JournalledOperation): boolean => one.hasBegun && one.rpc === buildRpc;
+  const undo = unfinished.filter(isBegunBuild);
+  const rest = unfinished.filter((one) => !isBegunBuild(one));
+  const again = rest.filter((one) => isMessage(one.payload));
+  return {
+    undo,
+    close: rest.filter((one) => !isMessage(one.payload)), // our own work: whoever wanted it will want it again
+    again: again.map((one) => ({ message: one.payload as WireMessage, instance: one.instance })),
+    instances: new Set(again.flatMap((one) => (one.instance === null ? [] : [one.instance]))),
+    resumed: new Set(again.filter((one) => one.hasBegun).map((one) => one.id)),
+  };
+}
+
+/** Undoes and closes what will not be run again. A build that cannot be undone now stays for the next start. */
+export async function settleJournal(deps: Pick<ComputeDeps, 'journal' | 'driver' | 'plugger' | 'storage' | 'log'>, plan: ReturnType<typeof planJournal>): Promise<void> {
+  for (const operation of plan.close) await deps.journal.end(operation.id, 'undone');
+  for (const operation of plan.undo) {
+    try {
+      if (operation.instance !== null) await removeFromMachine(deps, operation.instance);
+      await deps.journal.end(operation.id, 'undone');
+      deps.log.info({ op: operation.id, instance: operation.instance }, 'interrupted build undone');
+    } catch (err) {
+      deps.log.error({ err, op: operation.id, instance: operation.instance }, 'interrupted build not undone; kept for the next start');
+    }
+  }
+}

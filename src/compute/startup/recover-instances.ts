@@ -1,0 +1,104 @@
+/**
+ * Brings every instance of this host to a state that Nova's users can go on from (nova-contract section 3). Operations that the
+ * journal knows as begun are run again by the caller and are left out here; of the rest the table in instances/recovery.ts decides.
+ * One bad instance never stops the service.
+ */
+import { parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
+import { unreachable } from '../../lib/assert.js';
+import type { Step } from '../../journal/index.js';
+import type { NovaObjectOf } from '../../objects/index.js';
+import type { RequestContext } from '../../rpc/context.js';
+import { decideRecovery, taskStates, vmStates, type RecoveryAction } from '../../instances/index.js';
+import type { ComputeDeps } from '../deps.js';
+import { removeFromMachine } from '../machine-steps.js';
+import { performOwn } from '../operation.js';
+import { rebootInstance } from '../reboot-instance.js';
+import { saveState } from '../save-state.js';
+import { startInstance } from '../start-instance.js';
+import { stopInstance } from '../stop-instance.js';
+import { deleteInstance } from '../terminate-instance.js';
+
+/** What the rows need to carry. */
+export const recoveryAttributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'numa_topology'] as const;
+
+/** `journalled`: instances whose begun operation will be run again. Long work (graceful stops) goes on behind the instance's gate. */
+export async function recoverInstances(deps: ComputeDeps, instances: readonly NovaObjectOf<'Instance'>[], journalled: ReadonlySet<InstanceUuid>): Promise<void> {
+  await Promise.all(instances.map(async (instance) => {
+    const uuid = parseInstanceUuid(instance.get('uuid'));
+    if (journalled.has(uuid)) return;
+    try {
+      const guestPower = await deps.driver.powerState(uuid);
+      const action = decideRecovery(
+        { host: instance.get('host'), vmState: instance.get('vm_state'), taskState: instance.get('task_state'), recordedPower: instance.get('power_state'), guestPower },
+        deps.options.host, deps.options.resumeGuestsOnHostBoot,
+      );
+      if (action.kind !== 'settle' || action.clearTask || action.resumeGuest) {
+        deps.log.info({ instance: uuid, action: action.kind, vmState: instance.get('vm_state'), taskState: instance.get('task_state') }, 'instance recovered');
+      }
+      await apply(deps, instance, uuid, action);
+    } catch (err) {
+      deps.log.error({ err, instance: uuid }, 'instance not recovered');
+    }
+  }));
+}
+
+async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid: InstanceUuid, action: RecoveryAction): Promise<void> {
+  const context = deps.ownContext();
+  switch (action.kind) {
+    case 'skip':
+      return;
+    case 'set-error':
+      if (instance.get('vm_state') === vmStates.building) await removeFromMachine(deps, uuid); // it never was the user's
+      return saveState(deps, context, instance, { vmState: vmStates.error, taskState: null });
+    case 'clear-task':
+      return saveState(deps, context, instance, { taskState: null, ...(action.vmState === null ? {} : { vmState: action.vmState }) });
+    case 'settle':
+      if (action.clearTask) await saveState(deps, context, instance, { taskState: null });
+      return action.resumeGuest ? later(deps, uuid, 'start', (signal) => resumeGuest(deps, context, instance, signal)) : undefined;
+    case 'finish-delete':
+    case 'delete-again':
+      return later(deps, uuid, 'delete', () => deleteAgain(deps, context, instance));
+    case 'stop':
+      return later(deps, uuid, 'stop', (signal) => performOwn(deps, stopInstance, context, { instance, clean_shutdown: true }, signal));
+    case 'start':
+      return later(deps, uuid, 'start', (signal) => performOwn(deps, startInstance, context, { instance }, signal));
+    case 'reboot':
+      return later(deps, uuid, 'reboot', (signal) => rebootAgain(deps, context, instance, action.type, signal));
+    default:
+      return unreachable(action);
+  }
+}
+
+/** Behind the gate and not awaited: a guest that takes a minute to stop must not keep the service down. */
+function later(deps: ComputeDeps, uuid: InstanceUuid, kind: 'start' | 'stop' | 'reboot' | 'delete', work: (signal: AbortSignal) => Promise<void>): void {
+  deps.gate.run(uuid, kind, work).catch((err: unknown) => deps.log.error({ err, instance: uuid, kind }, 'recovery of an instance failed'));
+}
+
+async function rebootAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, type: 'SOFT' | 'HARD', signal: AbortSignal): Promise<void> {
+  // The method begins with the "pending" task whatever it was; the row must match what it expects.
+  await saveState(deps, context, instance, { taskState: type === 'SOFT' ? taskStates.rebootPending : taskStates.rebootPendingHard });
+  await performOwn(deps, rebootInstance, context, { instance, reboot_type: type }, signal);
+}
+
+async function resumeGuest(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> {
+  await saveState(deps, context, instance, { taskState: taskStates.poweringOn });
+  try {
+    await performOwn(deps, startInstance, context, { instance }, signal);
+  } catch (error) {
+    await saveState(deps, context, instance, { vmState: vmStates.error, taskState: null });
+    throw error;
+  }
+}
+
+async function deleteAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void> {
+  const never = new AbortController().signal;
+  const run = async (steps: readonly Step[]): Promise<void> => {
+    for (const step of steps) if ((await step.look()) !== 'done') await step.act(never);
+  };
+  try {
+    await deleteInstance(deps, context, instance, run);
+  } catch (error) {
+    await saveState(deps, context, instance, { vmState: vmStates.error });
+    throw error;
+  }
+}

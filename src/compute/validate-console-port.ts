@@ -1,0 +1,25 @@
+import { z } from 'zod';
+import { parseInstanceUuid } from '../lib/ids.js';
+import { instanceArgument, type InstanceMethod } from './operation.js';
+import { questionWrappers } from './questions.js';
+
+const args = z.looseObject({ instance: instanceArgument, port: z.union([z.string(), z.number()]), console_type: z.string() });
+type Args = z.infer<typeof args>;
+
+/**
+ * Whether this port is this guest's console now (CVE-2013-0335: ports are reused). From live state only; nothing but true lets the
+ * proxy connect.
+ */
+export const validateConsolePort: InstanceMethod<Args> = {
+  kind: 'instance',
+  rpc: 'validate_console_port',
+  args,
+  wrappers: questionWrappers,
+  gate: null,
+  isJournalled: false,
+  async run({ args: { instance, port, console_type }, deps }) {
+    if (deps.options.vnc === null || console_type !== 'novnc') return false;
+    const endpoint = await deps.driver.vncEndpoint(parseInstanceUuid(instance.get('uuid')));
+    return endpoint !== null && String(endpoint.port) === String(port);
+  },
+};
