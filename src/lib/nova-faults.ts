@@ -62,6 +62,8 @@ export const novaFaults = {
   imageUnacceptable: (imageId: string, reason: string): NovaFault =>
     nova('ImageUnacceptable', 500, `Image ${imageId} is unacceptable: ${reason}`, { image_id: imageId, reason }),
   imageNotFound: (imageId: string): NovaFault => nova('ImageNotFound', 404, `Image ${imageId} could not be found.`, { image_id: imageId }),
+  imageNotAuthorized: (imageId: string): NovaFault =>
+    nova('ImageNotAuthorized', 500, `Not authorized for image ${imageId}.`, { image_id: imageId }),
   imageNotActive: (imageId: string): NovaFault => nova('ImageNotActive', 500, `Image ${imageId} is not active.`, { image_id: imageId }),
   flavorDiskSmallerThanImage: (flavorBytes: bigint, imageBytes: bigint): NovaFault =>
     nova('FlavorDiskSmallerThanImage', 500,
@@ -73,9 +75,41 @@ export const novaFaults = {
       { flavor_size: flavorBytes.toString(), image_min_disk: minDiskBytes.toString() }),
   flavorMemoryTooSmall: (): NovaFault => nova('FlavorMemoryTooSmall', 500, "Flavor's memory is too small for requested image."),
   virtualInterfaceCreateException: (): NovaFault => nova('VirtualInterfaceCreateException', 500, 'Virtual Interface creation failed'),
+  // Networks; codes and texts as in Zed's nova/exception.py (`Invalid` is 400, `NotFound` 404, `OverQuota` 413, a plain NovaException 500).
+  externalNetworkAttachForbidden: (network: string): NovaFault =>
+    nova('ExternalNetworkAttachForbidden', 403, `It is not allowed to create an interface on external network ${network}`, { network_uuid: network }),
+  fixedIpAlreadyInUse: (address: string): NovaFault => nova('FixedIpAlreadyInUse', 500, `Fixed IP ${address} is already in use.`, { address, instance_uuid: '' }),
+  fixedIpInvalidOnHost: (port: string): NovaFault =>
+    nova('FixedIpInvalidOnHost', 400, `The fixed IP associated with port ${port} is not compatible with the host.`, { port_id: port }),
+  interfaceAttachFailedNoNetwork: (project: string): NovaFault =>
+    nova('InterfaceAttachFailedNoNetwork', 400, `No specific network was requested and none are available for project '${project}'.`, { project_id: project }),
+  networkAmbiguous: (): NovaFault =>
+    nova('NetworkAmbiguous', 400, 'Multiple possible networks found, use a Network ID to be more specific.'),
+  networkNotFound: (network: string): NovaFault => nova('NetworkNotFound', 404, `Network ${network} could not be found.`, { network_id: network }),
+  networksWithQoSPolicyNotSupported: (uuid: string, network: string): NovaFault =>
+    nova('NetworksWithQoSPolicyNotSupported', 400,
+      `Using networks with QoS policy is not supported for instance ${uuid}. (Network ID is ${network})`, { instance_uuid: uuid, network_id: network }),
+  noMoreFixedIps: (network: string): NovaFault => nova('NoMoreFixedIps', 500, `No fixed IP addresses available for network: ${network}`, { net: network }),
+  noUniqueSecurityGroup: (name: string): NovaFault =>
+    nova('NoUniqueMatch', 409, `Multiple security groups found matching '${name}'. Use an ID to be more specific.`),
+  portLimitExceeded: (): NovaFault => nova('PortLimitExceeded', 413, 'Maximum number of ports exceeded'),
+  portNotUsable: (port: string, uuid: string): NovaFault =>
+    nova('PortNotUsable', 400, `Port ${port} not usable for instance ${uuid}.`, { port_id: port, instance: uuid }),
+  portNotUsableDns: (port: string, uuid: string, value: string, hostname: string): NovaFault =>
+    nova('PortNotUsableDNS', 400,
+      `Port ${port} not usable for instance ${uuid}. Value ${value} assigned to dns_name attribute does not match instance's hostname ${hostname}`,
+      { port_id: port, instance: uuid, value, hostname }),
+  portRequiresFixedIp: (port: string): NovaFault =>
+    nova('PortRequiresFixedIP', 400, `Port ${port} requires a FixedIP in order to be used.`, { port_id: port }),
+  securityGroupCannotBeApplied: (): NovaFault =>
+    nova('SecurityGroupCannotBeApplied', 400, 'Network requires port_security_enabled and subnet associated in order to apply security groups.'),
+  securityGroupNotFound: (group: string): NovaFault =>
+    nova('SecurityGroupNotFound', 404, `Security group ${group} not found.`, { security_group_id: group }),
+  unableToAutoAllocateNetwork: (project: string): NovaFault =>
+    nova('UnableToAutoAllocateNetwork', 400, `Unable to automatically allocate a network for project ${project}`, { project_id: project }),
   portBindingFailed: (port: string): NovaFault =>
-    nova('PortBindingFailed', 500, `Binding failed for port ${port}, please check neutron logs for more information.`, { port_id: port }),
-  portInUse: (port: string): NovaFault => nova('PortInUse', 409, `Port ${port} is still in use.`, { port_id: port }),
+    nova('PortBindingFailed', 400, `Binding failed for port ${port}, please check neutron logs for more information.`, { port_id: port }),
+  portInUse: (port: string): NovaFault => nova('PortInUse', 400, `Port ${port} is still in use.`, { port_id: port }),
   portNotFound: (port: string): NovaFault => nova('PortNotFound', 404, `Port id ${port} could not be found.`, { port_id: port }),
   invalidInput: (reason: string): NovaFault => nova('InvalidInput', 400, `Invalid input received: ${reason}`, { reason }),
 } as const;
