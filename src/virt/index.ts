@@ -1,1 +1,3 @@
+/** The driver interface and its implementation for bhyve. */
 export * from './types.js';
+export * from './bhyve/index.js';

@@ -1,0 +1,148 @@
+/**
+ * What this host can do, probed and not assumed by version (bhyve-facts 14). A missing optional feature becomes a finding and a false
+ * capability; a missing essential is AgentError `host-unusable` with what the operator should do.
+ */
+import { AgentError } from '../../lib/errors.js';
+import type { Host, RunResult, ToolName } from '../../host/index.js';
+import type { HostCapabilities } from '../types.js';
+import { parseCpuFeatures } from './cpu-features.js';
+import { findFirmware } from './firmware.js';
+
+type Finding = HostCapabilities['findings'][number];
+
+export interface ProbeOptions {
+  readonly firmwareDirs: readonly string[];
+  /** Boot messages of the kernel, `/var/run/dmesg.boot`. */
+  readonly bootMessagesPath: string;
+}
+
+/** Looks at everything; throws only if the host cannot say what it is. `assertUsable` judges. */
+export async function probeCapabilities(host: Host, options: ProbeOptions): Promise<HostCapabilities> {
+  const findings: Finding[] = [];
+  const note = (probe: string, answer: string, isOk: boolean, advice: string | null = null): boolean => {
+    findings.push({ probe, answer, isOk, advice: isOk ? null : advice });
+    return isOk;
+  };
+  const architecture = await probeArchitecture(host);
+  const release = (await attempt(host, 'freebsd-version', ['-u']))?.stdout.trim() || ((await host.sysctl('kern.osrelease')) ?? 'unknown');
+  const osReleaseDate = Number((await host.sysctl('kern.osreldate')) ?? 0);
+  note('release', `${release} (${osReleaseDate})`, osReleaseDate >= 1_302_000, 'FreeBSD 13.2 or newer is needed');
+  for (const tool of ['bhyve', 'bhyvectl', 'daemon', 'ps', 'ifconfig', 'sh'] as const) {
+    note(`tool ${tool}`, host.toolPath(tool) ?? 'missing', host.toolPath(tool) !== undefined, `${tool}(8) belongs to the base system: check PATH`);
+  }
+  const hasVmm = note('vmm', ...(await probeModule(host, 'vmm')));
+  note('nmdm', ...(await probeModule(host, 'nmdm')));
+  const canVirtualize = hasVmm && (await probeVirtualization(host, architecture, note));
+  const devices = await probeDevices(host, note);
+  const firmware = await findFirmware(host.files, architecture, options.firmwareDirs);
+  note('firmware', firmware?.code ?? 'none', firmware !== null,
+    architecture === 'amd64' ? 'pkg install bhyve-firmware, or set [bhyve]firmware_dirs' : 'pkg install u-boot-bhyve-arm64, or set [bhyve]firmware_dirs');
+  const cpuFeatures = await probeCpuFeatures(host, options.bootMessagesPath, architecture, note);
+  const cpuModel = (await host.sysctl('hw.model')) ?? 'unknown';
+  return {
+    architecture, release, osReleaseDate, cpuModel, cpuVendor: vendorOf(architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
+    maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot: await probeSnapshot(host, architecture, note),
+    // Neither help nor usage tells this one: the TCP back end came to the serial ports with 15.0.
+    hasTcpConsole: osReleaseDate >= 1_500_000,
+    bootromKey: await probeBootromKey(host, architecture, osReleaseDate, note),
+    hasFramebuffer: architecture === 'amd64' && devices.has('fbuf'), firmware,
+    suspendExit: osReleaseDate >= 1_501_000 ? 5 : osReleaseDate < 1_500_000 ? 0 : null,
+    findings,
+  };
+}
+
+/** AgentError `host-unusable` naming the first thing that makes guests impossible, with advice. */
+export function assertUsable(capabilities: HostCapabilities): void {
+  const essential = capabilities.findings.filter(({ probe }) => probe.startsWith('tool ') || ['vmm', 'nmdm', 'virtualization', 'firmware', 'device models'].includes(probe));
+  const missing = essential.find(({ isOk }) => !isOk);
+  if (missing === undefined) return;
+  throw new AgentError('host-unusable', `this host cannot run guests: ${missing.probe}: ${missing.answer}. ${missing.advice ?? ''}`.trim());
+}
+
+type Note = (probe: string, answer: string, isOk: boolean, advice?: string | null) => boolean;
+
+/** A command whose failure is an answer; undefined if the host does not have it or it hangs. */
+async function attempt(host: Host, tool: ToolName, args: readonly string[]): Promise<RunResult | undefined> {
+  try {
+    return await host.run(tool, args, { okExits: 'any', timeoutMs: 20_000 });
+  } catch (error) {
+    if (error instanceof AgentError) return undefined;
+    throw error;
+  }
+}
+
+async function probeArchitecture(host: Host): Promise<HostCapabilities['architecture']> {
+  const machine = await host.sysctl('hw.machine_arch');
+  if (machine === 'amd64') return 'amd64';
+  if (machine === 'aarch64' || machine === 'arm64') return 'arm64';
+  throw new AgentError('host-unusable', `hw.machine_arch is ${machine ?? 'unknown'}: bhyve guests are supported on amd64 and arm64`);
+}
+
+/** Loaded, or could be loaded now. kldload -n says yes to a module that is in the kernel already. */
+async function probeModule(host: Host, module: string): Promise<[answer: string, isOk: boolean, advice: string]> {
+  const advice = `kldload ${module}, and kld_list in rc.conf to have it at boot`;
+  if ((await attempt(host, 'kldstat', ['-q', '-m', module]))?.code === 0) return ['loaded', true, advice];
+  const loaded = await attempt(host, 'kldload', ['-n', module]);
+  return loaded?.code === 0 ? ['loaded now', true, advice] : [loaded?.stderr.trim() || 'not loaded', false, advice];
+}
+
+async function probeVirtualization(host: Host, architecture: HostCapabilities['architecture'], note: Note): Promise<boolean> {
+  const advice = 'switch on VT-x or SVM in the firmware of the machine (or nested virtualization in its host)';
+  // On arm64 vmm loads only if the kernel was entered at EL2.
+  if (architecture === 'arm64') return note('virtualization', 'vmm is loaded', true);
+  if (Number(await host.sysctl('hw.vmm.vmx.initialized')) === 1) return note('virtualization', 'VT-x', true);
+  if (Number((await host.sysctl('hw.vmm.svm.features')) ?? 0) !== 0) return note('virtualization', 'SVM', true);
+  return note('virtualization', 'the CPU offers none', false, advice);
+}
+
+async function probeDevices(host: Host, note: Note): Promise<ReadonlySet<string>> {
+  const answer = await attempt(host, 'bhyve', ['-s', 'help']);
+  const names = new Set(`${answer?.stdout ?? ''}\n${answer?.stderr ?? ''}`.split('\n').map((line) => line.trim()).filter((line) => /^[a-z0-9_-]+$/.test(line)));
+  const missing = ['hostbridge', 'virtio-blk', 'virtio-net', 'ahci'].filter((name) => !names.has(name));
+  note('device models', missing.length === 0 ? [...names].join(' ') : `missing: ${missing.join(' ')}`, missing.length === 0, 'bhyve -s help does not list what guests need');
+  return names;
+}
+
+async function probeMaxVcpus(host: Host, note: Note): Promise<number> {
+  const limit = Number((await host.sysctl('hw.vmm.maxcpu')) ?? (await host.sysctl('hw.ncpu')) ?? 1);
+  note('vCPUs per guest', String(limit), limit >= 1);
+  return Math.max(1, Number.isFinite(limit) ? limit : 1);
+}
+
+/** Both halves must have been built with BHYVE_SNAPSHOT; a kernel without its configuration text is believed. */
+async function probeSnapshot(host: Host, architecture: HostCapabilities['architecture'], note: Note): Promise<boolean> {
+  const usage = await attempt(host, 'bhyvectl', []);
+  const hasUserland = architecture === 'amd64' && `${usage?.stdout ?? ''}${usage?.stderr ?? ''}`.includes('--suspend=');
+  const kernel = hasUserland ? await host.sysctl('kern.conftxt') : undefined;
+  const hasKernel = kernel === undefined || kernel.includes('BHYVE_SNAPSHOT');
+  note('save and restore', hasUserland ? (hasKernel ? 'built in' : 'bhyvectl has it, the kernel has not') : 'not built in', hasUserland && hasKernel,
+    'suspend needs a FreeBSD built with BHYVE_SNAPSHOT');
+  return hasUserland && hasKernel;
+}
+
+/** A dry run of the old argument shows where this bhyve puts it; no VM is made (exit 1 by design). */
+async function probeBootromKey(
+  host: Host, architecture: HostCapabilities['architecture'], osReleaseDate: number, note: Note,
+): Promise<HostCapabilities['bootromKey']> {
+  if (architecture === 'arm64') return 'top';
+  const dump = await attempt(host, 'bhyve', ['-l', 'bootrom,/nonexistent', '-o', 'config.dump=1', 'nova-bhyve-probe']);
+  const lines = (dump?.stdout ?? '').split('\n');
+  const probed = lines.some((line) => line.startsWith('bootrom=')) ? 'top' : lines.some((line) => line.startsWith('lpc.bootrom=')) ? 'lpc' : undefined;
+  // 15 reads the old key too, with a warning.
+  const key = probed ?? (osReleaseDate >= 1_500_000 ? 'top' : 'lpc');
+  note('boot ROM option', `${key === 'lpc' ? 'lpc.bootrom' : 'bootrom'}${probed === undefined ? ' (by release)' : ''}`, true);
+  return key;
+}
+
+async function probeCpuFeatures(host: Host, path: string, architecture: HostCapabilities['architecture'], note: Note): Promise<readonly string[]> {
+  if (architecture !== 'amd64') return [];
+  const features = parseCpuFeatures((await host.files.readText(path)) ?? '');
+  note('CPU features', features.length === 0 ? 'unknown' : `${features.length} known`, features.length > 0, `${path} has no Features= line: no HW_CPU trait is reported`);
+  return features;
+}
+
+function vendorOf(architecture: HostCapabilities['architecture'], model: string): HostCapabilities['cpuVendor'] {
+  if (architecture === 'arm64') return 'ARM';
+  if (/intel/i.test(model)) return 'Intel';
+  return /amd|opteron|ryzen|epyc/i.test(model) ? 'AMD' : 'unknown';
+}

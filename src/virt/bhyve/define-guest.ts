@@ -1,0 +1,110 @@
+/** Writing a guest's files. Nothing here starts or ends anything. */
+import type { Clock } from '../../lib/clock.js';
+import { AgentError } from '../../lib/errors.js';
+import type { KeyedMutex } from '../../lib/keyed-mutex.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import type { Host } from '../../host/index.js';
+import type { Logger } from '../../observe/index.js';
+import type { GuestDefinition, HostCapabilities } from '../types.js';
+import { chooseConsoleUnit, chooseVncPort, listeningPorts, type VncOptions } from './allocations.js';
+import { ensureVariableStore } from './firmware.js';
+import type { GuestFiles } from './guest-files.js';
+import { buildMachineSpec, type MachineSpec } from './machine-spec.js';
+import { renderConfig } from './render-config.js';
+import { supervisorScript } from './supervisor-script.js';
+
+export interface DefineDeps {
+  readonly host: Host;
+  readonly files: GuestFiles;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** One key, 'allocations': two guests must not choose the same number. */
+  readonly allocations: KeyedMutex<'allocations'>;
+  readonly capabilities: () => HostCapabilities;
+  readonly vnc: VncOptions | null;
+}
+
+async function otherSpecs({ files, log }: DefineDeps, instance: InstanceUuid): Promise<MachineSpec[]> {
+  const specs: MachineSpec[] = [];
+  for (const other of await files.list()) {
+    if (other === instance) continue;
+    try {
+      const spec = await files.readSpec(other);
+      if (spec !== undefined) specs.push(spec);
+    } catch (err) {
+      log.warn({ err, instance: other }, 'could not read a stored guest; its console numbers may be given away');
+    }
+  }
+  return specs;
+}
+
+const wantsScreen = (deps: DefineDeps, definition: GuestDefinition): boolean =>
+  definition.hasVnc && deps.vnc !== null && deps.capabilities().hasFramebuffer && deps.capabilities().architecture === 'amd64';
+
+/** Stores the definition with everything chosen for it, and writes bhyve.conf and the variable store. The guest must not run. */
+export async function defineGuest(deps: DefineDeps, definition: GuestDefinition): Promise<void> {
+  const { host, files } = deps;
+  const capabilities = deps.capabilities();
+  if (definition.vcpus > capabilities.maxVcpusPerGuest) {
+    throw new AgentError('too-many-vcpus',
+      `a guest on this host can have ${capabilities.maxVcpusPerGuest} vCPUs (hw.vmm.maxcpu), ${definition.vcpus} are asked for`);
+  }
+  await deps.allocations.run('allocations', async () => {
+    const before = await files.readSpec(definition.instance);
+    const others = await otherSpecs(deps, definition.instance);
+    const consoleUnit = before?.consoleUnit ?? (await chooseConsoleUnit(host, definition.instance, others));
+    const vnc = wantsScreen(deps, definition) ? await screenOf(deps, before, others) : null;
+    const createdAt = before?.createdAt ?? deps.clock.now().toISOString();
+    const spec = buildMachineSpec(definition, before, { consoleUnit, vnc, createdAt });
+    await host.files.makeDirectory(files.paths(definition.instance).folder, 0o700);
+    await files.writeSpec(spec);
+  });
+  await writeGuestFiles(deps, definition.instance);
+}
+
+/** The stored port, unless somebody else listens there now: the guest is off, so it is not the guest itself. */
+async function screenOf(deps: DefineDeps, before: MachineSpec | undefined, others: readonly MachineSpec[]): Promise<MachineSpec['vnc']> {
+  const options = deps.vnc;
+  if (options === null) return null;
+  const stored = before?.vnc?.port;
+  if (stored !== undefined && !(await listeningPorts(deps.host, deps.log)).has(stored)) return { address: options.address, port: stored };
+  return { address: options.address, port: await chooseVncPort(deps.host, deps.log, options, others) };
+}
+
+/** Looks again whether the screen's port is free, before a start. */
+export async function refreshScreen(deps: DefineDeps, instance: InstanceUuid): Promise<void> {
+  await deps.allocations.run('allocations', async () => {
+    const spec = await readStoredSpec(deps.files, instance);
+    if (!wantsScreen(deps, spec.definition)) return;
+    const vnc = await screenOf(deps, spec, await otherSpecs(deps, instance));
+    if (vnc?.port !== spec.vnc?.port || vnc?.address !== spec.vnc?.address) await deps.files.writeSpec({ ...spec, vnc });
+  });
+}
+
+/** AgentError `guest-not-defined` if there is no folder for the instance. */
+export async function readStoredSpec(files: GuestFiles, instance: InstanceUuid): Promise<MachineSpec> {
+  const spec = await files.readSpec(instance);
+  if (spec === undefined) throw new AgentError('guest-not-defined', `this host has no guest ${instance}`);
+  return spec;
+}
+
+/**
+ * Renders bhyve.conf and the supervisor anew from the stored spec: at each start, so that an upgrade of the agent or of FreeBSD
+ * reaches a guest when it starts next, never while it runs.
+ */
+export async function writeGuestFiles(deps: DefineDeps, instance: InstanceUuid): Promise<void> {
+  const { host, files } = deps;
+  const capabilities = deps.capabilities();
+  const spec = await readStoredSpec(files, instance);
+  const { firmware } = capabilities;
+  if (firmware === null) throw new AgentError('host-unusable', 'no guest firmware is installed: pkg install bhyve-firmware');
+  const paths = files.paths(instance);
+  const firmwareVars = await ensureVariableStore(host.files, firmware, paths);
+  const config = renderConfig(spec, capabilities, { deviceRoot: host.deviceRoot, firmwareCode: firmware.code, firmwareVars });
+  await writeIfDifferent(host, paths.config, config, 0o600);
+  await writeIfDifferent(host, paths.supervisor, supervisorScript, 0o500);
+}
+
+async function writeIfDifferent({ files }: Host, path: string, content: string, mode: number): Promise<void> {
+  if ((await files.readText(path)) !== content) await files.writeAtomic(path, content, mode);
+}

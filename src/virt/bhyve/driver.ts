@@ -1,0 +1,184 @@
+/** Puts the parts of the bhyve driver together; the theory is in index.ts. */
+import { assert } from '../../lib/assert.js';
+import type { Clock } from '../../lib/clock.js';
+import { AgentError } from '../../lib/errors.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import { KeyedMutex } from '../../lib/keyed-mutex.js';
+import type { Host } from '../../host/index.js';
+import type { Logger } from '../../observe/index.js';
+import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../types.js';
+import { adoptGuests } from './adopt.js';
+import type { VncOptions } from './allocations.js';
+import { readBootId } from './boot-id.js';
+import { assertUsable, probeCapabilities } from './capabilities.js';
+import { defineGuest, readStoredSpec } from './define-guest.js';
+import { readDiagnostics } from './diagnostics.js';
+import { createGuestFiles } from './guest-files.js';
+import { readInventory } from './inventory.js';
+import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDeps } from './lifecycle.js';
+import { observeGuest } from './observe-guest.js';
+import { fixedSlots } from './slot-map.js';
+import { trimLogs } from './trim-logs.js';
+import { interpretVerdict } from './verdict.js';
+import { createWatch } from './watch.js';
+
+export interface BhyveDriverOptions {
+  readonly host: Host;
+  /** The agent's state folder; guests live in `instances/` below it. */
+  readonly statePath: string;
+  /** Searched in order; see `defaultFirmwareDirs`. */
+  readonly firmwareDirs: readonly string[];
+  /** Null: guests get no screen. */
+  readonly vnc: VncOptions | null;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Name of the node towards Nova; default kern.hostname. */
+  readonly hypervisorHostname?: string;
+  /** Default /var/run/dmesg.boot. */
+  readonly bootMessagesPath?: string;
+  /** Default 30 s. */
+  readonly startTimeoutMs?: number;
+  /** Default 8 MiB. */
+  readonly consoleLogMaxBytes?: number;
+}
+
+const bhyveLogMaxBytes = 1024 * 1024;
+
+export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver {
+  const { host, clock, log } = options;
+  assert(options.statePath.startsWith('/'), 'the state path is absolute');
+  const files = createGuestFiles(host, options.statePath);
+  let probed: HostCapabilities | undefined;
+  let bootId: Promise<string> | undefined;
+  const capabilities = (): HostCapabilities => {
+    assert(probed !== undefined, 'prepare() comes before the use of the driver');
+    return probed;
+  };
+  const lifecycle: LifecycleDeps = {
+    host, files, clock, log, capabilities, vnc: options.vnc,
+    boot: () => (bootId ??= readBootId(host)),
+    allocations: new KeyedMutex(),
+    startTimeoutMs: options.startTimeoutMs ?? 30_000,
+  };
+  const mutex = new KeyedMutex<InstanceUuid>();
+  const watch = createWatch({ lifecycle, clock, log, mutex });
+
+  const noteStopped = (instance: InstanceUuid): void => watch.note(instance, { kind: 'stopped' });
+  const noteRunning = (instance: InstanceUuid, pid: number): void => watch.note(instance, { kind: 'running', pid, isSupervised: true });
+
+  /** Whatever became of a guest in an operation of ours is known, not an event: also when the operation failed half way. */
+  async function withGuest<T>(instance: InstanceUuid, work: () => Promise<T>): Promise<T> {
+    return mutex.run(instance, async () => {
+      try {
+        return await work();
+      } catch (error) {
+        const seen = await observeGuest(lifecycle, instance).catch(() => undefined);
+        if (seen?.kind === 'running') noteRunning(instance, seen.process.pid);
+        else if (seen !== undefined) noteStopped(instance);
+        throw error;
+      }
+    });
+  }
+
+  async function state(instance: InstanceUuid): Promise<GuestState> {
+    if ((await files.readSpec(instance)) === undefined) return { kind: 'absent' };
+    for (const deadline = clock.monotonicMs() + 3000; ; await clock.sleep(200)) {
+      const seen = await observeGuest(lifecycle, instance);
+      if (seen.kind === 'ended') return { kind: 'stopped', verdict: seen.verdict === null ? null : interpretVerdict(seen.verdict) };
+      if (seen.kind === 'left-over') return { kind: 'stopped', verdict: null };
+      if (seen.kind === 'running') {
+        const { pid, startedAtSeconds, state: letters } = seen.process;
+        return { kind: 'running', pid, startedAtSeconds, isPaused: letters.startsWith('T') };
+      }
+      // Between two runs of bhyve for long: the supervisor is at it, and Nova has no word for that but running.
+      if (clock.monotonicMs() >= deadline) {
+        return { kind: 'running', pid: seen.status?.pid ?? 0, startedAtSeconds: seen.status?.sinceSeconds ?? 0, isPaused: false };
+      }
+    }
+  }
+
+  async function powerState(instance: InstanceUuid): Promise<PowerState> {
+    const seen = await state(instance);
+    if (seen.kind === 'absent') return powerStates.noState;
+    if (seen.kind === 'running') return seen.isPaused ? powerStates.paused : powerStates.running;
+    if (seen.verdict?.kind === 'suspended') return powerStates.suspended;
+    return seen.verdict?.kind === 'crashed' ? powerStates.crashed : powerStates.shutdown;
+  }
+
+  return {
+    async prepare() {
+      probed ??= await probeCapabilities(host, { firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot' });
+      assertUsable(probed);
+      await host.files.makeDirectory(files.root, 0o700);
+      await host.files.makeDirectory(files.events, 0o700);
+      return probed;
+    },
+    get capabilities() {
+      return capabilities();
+    },
+    inventory: () => readInventory(host, capabilities(), options.vnc !== null, options.hypervisorHostname),
+    list: () => files.list(),
+    state,
+    powerState,
+    define: (definition) => withGuest(definition.instance, async () => {
+      const seen = await observeGuest(lifecycle, definition.instance);
+      if (seen.kind === 'running' || seen.kind === 'coming-up') {
+        throw new AgentError('guest-running', `guest ${definition.instance} runs: stop it before it is defined anew`);
+      }
+      await defineGuest(lifecycle, definition);
+      noteStopped(definition.instance);
+    }),
+    definition: async (instance) => (await files.readSpec(instance))?.definition,
+    async slots(instance) {
+      const { slots, definition } = await readStoredSpec(files, instance);
+      const isAmd64 = capabilities().architecture === 'amd64';
+      const fixed: [string, number][] = [['hostbridge', fixedSlots.hostbridge]];
+      if (isAmd64) fixed.push(['lpc', fixedSlots.lpc]);
+      if (isAmd64 && definition.hasVnc && options.vnc !== null) fixed.push(['framebuffer', fixedSlots.framebuffer], ['tablet', fixedSlots.tablet]);
+      return Object.fromEntries([...fixed, ...Object.entries(slots.used)].map(([key, slot]) => [key, `0:${slot}:0`]));
+    },
+    start: (instance) => withGuest(instance, async () => {
+      await readStoredSpec(files, instance);
+      noteRunning(instance, (await startGuest(lifecycle, instance)).process.pid);
+    }),
+    stop: (instance, stopOptions) => withGuest(instance, async () => {
+      const stored = await stopGuest(lifecycle, instance, stopOptions);
+      noteStopped(instance);
+      return stored === null ? null : interpretVerdict(stored);
+    }),
+    softReboot: (instance, stopOptions) => withGuest(instance, async () => {
+      const isBack = await softRebootGuest(lifecycle, instance, stopOptions);
+      const seen = await observeGuest(lifecycle, instance);
+      if (seen.kind === 'running') noteRunning(instance, seen.process.pid);
+      return isBack;
+    }),
+    destroy: (instance) => withGuest(instance, async () => {
+      await destroyGuest(lifecycle, instance);
+      watch.note(instance, null);
+    }),
+    async folder(instance) {
+      const { folder } = files.paths(instance);
+      await host.files.makeDirectory(folder, 0o700);
+      return folder;
+    },
+    async adopt() {
+      await adoptGuests(lifecycle, watch);
+      watch.start();
+    },
+    onEvent: (listener) => watch.onEvent(listener),
+    consoleLog: (instance, tailLines) => files.consoleTail(instance, tailLines),
+    async vncEndpoint(instance) {
+      const spec = await files.readSpec(instance);
+      if (spec === undefined || spec.vnc === null || (await state(instance)).kind !== 'running') return null;
+      return { host: spec.vnc.address, port: spec.vnc.port };
+    },
+    async diagnostics(instance) {
+      const spec = await readStoredSpec(files, instance);
+      const isCrashed = (await powerState(instance)) === powerStates.crashed;
+      return readDiagnostics(host, clock, instance, spec, await observeGuest(lifecycle, instance), isCrashed);
+    },
+    uptimeLine: async () => (await host.run('uptime', [])).stdout.trim(),
+    trimConsoleLogs: () => trimLogs(host, files, log, { consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024, bhyveLogMaxBytes }),
+    close: () => watch.close(),
+  };
+}

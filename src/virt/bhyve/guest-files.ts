@@ -1,0 +1,104 @@
+/** The files of one guest's folder, `STATE/instances/UUID`, and how the agent reads them. Names are fixed; the supervisor uses the same. */
+import type { Host } from '../../host/index.js';
+import { isUuid, parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
+import { parseSpec, renderSpec, type MachineSpec } from './machine-spec.js';
+import { parseStatus, parseVerdict, renderVerdict, type StoredVerdict, type SupervisorStatus } from './verdict.js';
+
+const consoleTailBytes = 102_400;
+const lastWordsBytes = 4096;
+
+export interface GuestPaths {
+  readonly folder: string;
+  readonly spec: string;
+  readonly config: string;
+  readonly variableStore: string;
+  readonly supervisor: string;
+  readonly status: string;
+  readonly verdict: string;
+  readonly lock: string;
+  /** Present while the agent wants the guest to end: the supervisor does not restart it. */
+  readonly stopMarker: string;
+  readonly consoleLog: string;
+  readonly bhyveLog: string;
+}
+
+export interface GuestFiles {
+  /** Parent of all guests' folders. */
+  readonly root: string;
+  /** Where supervisors leave a file named after the guest whenever something happened to it. */
+  readonly events: string;
+  paths(instance: InstanceUuid): GuestPaths;
+  /** Every instance that has a folder with an instance.json. */
+  list(): Promise<InstanceUuid[]>;
+  readSpec(instance: InstanceUuid): Promise<MachineSpec | undefined>;
+  writeSpec(spec: MachineSpec): Promise<void>;
+  readStatus(instance: InstanceUuid): Promise<SupervisorStatus | undefined>;
+  readVerdict(instance: InstanceUuid): Promise<StoredVerdict | undefined>;
+  writeVerdict(instance: InstanceUuid, verdict: StoredVerdict): Promise<void>;
+  /** Removes files of the folder that may or may not be there. */
+  forget(instance: InstanceUuid, names: readonly (keyof GuestPaths)[]): Promise<void>;
+  /** What bhyve printed last, for an error message: at most five lines. */
+  lastWords(instance: InstanceUuid): Promise<string>;
+  /** End of com1's log; undefined if the guest never had one. */
+  consoleTail(instance: InstanceUuid, lines: number | null): Promise<string | undefined>;
+}
+
+export function createGuestFiles(host: Host, statePath: string): GuestFiles {
+  const root = `${statePath}/instances`;
+  const { files } = host;
+  const paths = (instance: InstanceUuid): GuestPaths => {
+    const folder = `${root}/${instance}`;
+    return {
+      folder, spec: `${folder}/instance.json`, config: `${folder}/bhyve.conf`, variableStore: `${folder}/nvram.fd`, supervisor: `${folder}/supervisor.sh`,
+      status: `${folder}/status`, verdict: `${folder}/verdict`, lock: `${folder}/supervisor.lock`, stopMarker: `${folder}/stop`,
+      consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
+    };
+  };
+  const readWith = async <T>(path: string, parse: (text: string) => T): Promise<T | undefined> => {
+    const text = await files.readText(path);
+    return text === undefined ? undefined : parse(text);
+  };
+  return {
+    root,
+    events: `${statePath}/events`,
+    paths,
+    async list() {
+      const found: InstanceUuid[] = [];
+      for (const name of await files.list(root)) {
+        if (isUuid(name) && (await files.exists(`${root}/${name}/instance.json`))) found.push(parseInstanceUuid(name));
+      }
+      return found;
+    },
+    readSpec: (instance) => readWith(paths(instance).spec, (text) => parseSpec(instance, text)),
+    writeSpec: (spec) => files.writeAtomic(paths(spec.definition.instance).spec, renderSpec(spec)),
+    readStatus: (instance) => readWith(paths(instance).status, parseStatus),
+    readVerdict: (instance) => readWith(paths(instance).verdict, parseVerdict),
+    writeVerdict: (instance, verdict) => files.writeAtomic(paths(instance).verdict, renderVerdict(verdict)),
+    async forget(instance, names) {
+      for (const name of names) await files.remove(paths(instance)[name], root);
+    },
+    async lastWords(instance) {
+      const tail = await files.readTail(paths(instance).bhyveLog, lastWordsBytes);
+      if (tail === undefined) return '';
+      return decode(tail).split('\n').map((line) => line.trim()).filter((line) => line !== '').slice(-5).join('; ');
+    },
+    consoleTail: (instance, lines) => consoleTail(host, paths(instance).consoleLog, lines),
+  };
+}
+
+/** Guests print what they like: bytes that are not UTF-8 become U+FFFD. */
+const decode = (bytes: Uint8Array): string => new TextDecoder('utf-8').decode(bytes);
+
+/** The newest 100 KiB at most, as Nova's libvirt driver gives; looks into the rotated log too when the current one is short. */
+async function consoleTail({ files }: Host, path: string, lines: number | null): Promise<string | undefined> {
+  const current = await files.readTail(path, consoleTailBytes);
+  const missing = consoleTailBytes - (current?.length ?? 0);
+  const older = missing > 0 ? await files.readTail(`${path}.1`, missing) : undefined;
+  if (current === undefined && older === undefined) return undefined;
+  const text = decode(new Uint8Array([...(older ?? []), ...(current ?? [])]));
+  if (lines === null) return text;
+  if (lines <= 0) return '';
+  const all = text.split('\n');
+  const hasLastLineEnd = all.at(-1) === '';
+  return all.slice(-(lines + (hasLastLineEnd ? 1 : 0))).join('\n');
+}

@@ -1,0 +1,68 @@
+/** The host as Nova and Placement see it. */
+import { AgentError } from '../../lib/errors.js';
+import type { Host } from '../../host/index.js';
+import type { HostCapabilities, HostInventory } from '../types.js';
+import { cpuTraits } from './cpu-features.js';
+
+const MiB = 1024 * 1024;
+
+/** Reads the host now. `hypervisorHostname` replaces kern.hostname where the operator gave a name. */
+export async function readInventory(host: Host, capabilities: HostCapabilities, hasScreens: boolean, hypervisorHostname: string | undefined): Promise<HostInventory> {
+  const numberOf = async (name: string): Promise<number> => {
+    const value = Number(await host.sysctl(name));
+    if (!Number.isFinite(value)) throw new AgentError('host-unusable', `sysctl ${name} gives no number`);
+    return value;
+  };
+  const optional = async (name: string): Promise<number> => Number((await host.sysctl(name)) ?? 0) || 0;
+  const vcpus = await numberOf('hw.ncpu');
+  const physicalBytes = await numberOf('hw.physmem');
+  const pageBytes = await numberOf('hw.pagesize');
+  let freePages = 0;
+  for (const name of ['free', 'inactive', 'laundry', 'cache']) freePages += await optional(`vm.stats.vm.v_${name}_count`);
+  // The ARC is wired, but shrinks when guests need the memory.
+  const freeBytes = freePages * pageBytes + (await optional('kstat.zfs.misc.arcstats.size'));
+  const isArm = capabilities.architecture === 'arm64';
+  return {
+    vcpus,
+    memoryMiB: Math.floor(physicalBytes / MiB),
+    memoryUsedMiB: Math.max(0, Math.floor((physicalBytes - freeBytes) / MiB)),
+    hypervisorVersion: hypervisorVersion(capabilities.release),
+    hypervisorHostname: hypervisorHostname ?? (await host.sysctl('kern.hostname')) ?? 'localhost',
+    cpuInfo: JSON.stringify({
+      arch: isArm ? 'aarch64' : 'x86_64',
+      model: capabilities.cpuModel,
+      vendor: capabilities.cpuVendor,
+      topology: await topology(vcpus, optional),
+      features: capabilities.cpuFeatures.map((feature) => feature.toLowerCase()),
+    }),
+    supportedArchitectures: isArm ? ['aarch64'] : ['x86_64', 'i686'],
+    traits: hostTraits(capabilities, hasScreens),
+  };
+}
+
+/** FreeBSD tells cores and threads but not sockets; the product must be the CPUs that are there. */
+async function topology(vcpus: number, optional: (name: string) => Promise<number>): Promise<Record<string, number>> {
+  const threads = Math.max(1, await optional('kern.smp.threads_per_core'));
+  const cores = Math.max(1, await optional('kern.smp.cores'));
+  return cores * threads === vcpus ? { cells: 1, sockets: 1, cores, threads } : { cells: 1, sockets: 1, cores: vcpus, threads: 1 };
+}
+
+/** `13.2-RELEASE-p11` → 13002000: Nova compares major·10⁶ + minor·10³ + patch, and a patch level does not change what bhyve can read. */
+export function hypervisorVersion(release: string): number {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  return major === undefined ? 0 : Number(major) * 1_000_000 + Number(minor) * 1000;
+}
+
+/** Only what a guest can really have here: a trait that is set too much lets the scheduler send what we must refuse. */
+export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean): string[] {
+  const shared = ['COMPUTE_STORAGE_BUS_VIRTIO', 'COMPUTE_NET_VIF_MODEL_VIRTIO', 'COMPUTE_GRAPHICS_MODEL_NONE'];
+  if (capabilities.architecture === 'arm64') return [...shared, 'HW_ARCH_AARCH64', 'COMPUTE_ARCH_AARCH64', 'COMPUTE_FIRMWARE_UEFI'].sort();
+  return [
+    ...shared,
+    // `gop` is what Nova calls bhyve's framebuffer.
+    ...(capabilities.hasFramebuffer && hasScreens ? ['COMPUTE_GRAPHICS_MODEL_GOP'] : []),
+    'HW_ARCH_X86_64', 'COMPUTE_ARCH_X86_64', 'COMPUTE_FIRMWARE_UEFI',
+    ...(capabilities.hasSnapshot ? ['CUSTOM_BHYVE_SNAPSHOT'] : []),
+    ...cpuTraits(capabilities.cpuFeatures),
+  ].sort();
+}

@@ -1,0 +1,102 @@
+/**
+ * What is stored about a guest in `instance.json`: the definition that Nova gave, and everything that was chosen once and must
+ * not change behind the guest's back (PCI slots) or must be known after a restart (console unit, VNC port). The layout has a number;
+ * an agent that meets a newer one refuses politely instead of guessing.
+ */
+import { z } from 'zod';
+import { AgentError } from '../../lib/errors.js';
+import { parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
+import type { GuestDefinition } from '../types.js';
+import { assignSlots, emptySlotMap, type DeviceKey, type SlotMap } from './slot-map.js';
+
+/** Layout of instance.json. 1: first. */
+export const instanceLayout = 1;
+
+export interface MachineSpec {
+  readonly layout: typeof instanceLayout;
+  readonly definition: GuestDefinition;
+  readonly slots: SlotMap;
+  /** N of /dev/nmdmNA (bhyve's side) and /dev/nmdmNB (the console reader's side). */
+  readonly consoleUnit: number;
+  /** Where the RFB server listens; null for a guest without one. */
+  readonly vnc: { readonly address: string; readonly port: number } | null;
+  /** When the guest was first defined, ISO 8601. */
+  readonly createdAt: string;
+}
+
+const uuid = z.string().transform((value) => parseInstanceUuid(value));
+
+const storedDefinition = z.object({
+  instance: uuid,
+  name: z.string(),
+  vcpus: z.number().int().positive(),
+  memoryMiB: z.number().int().positive(),
+  disks: z.array(z.object({ role: z.literal('root'), path: z.string(), serial: z.string(), bus: z.literal('virtio') })),
+  configDrive: z.object({ path: z.string() }).nullable(),
+  nics: z.array(z.object({
+    port: z.string(), tapName: z.string(), mac: z.string(), mtu: z.number().int().positive(), model: z.literal('virtio'),
+  })),
+  hasVnc: z.boolean(),
+});
+
+const slot = z.number().int().min(0).max(31);
+const storedSpec = z.object({
+  layout: z.literal(instanceLayout),
+  definition: storedDefinition,
+  slots: z.object({ used: z.record(z.string(), slot), retired: z.array(z.object({ key: z.string(), slot })) }),
+  consoleUnit: z.number().int().min(0),
+  vnc: z.object({ address: z.string(), port: z.number().int().min(1).max(65535) }).nullable(),
+  createdAt: z.string(),
+});
+
+/** The keys of the movable devices, in the order in which a new guest gets its slots. */
+export function deviceKeys(definition: GuestDefinition): DeviceKey[] {
+  return [
+    ...definition.disks.map((disk): DeviceKey => `disk:${disk.role}`),
+    ...(definition.configDrive === null ? [] : (['cdrom:config'] as const)),
+    ...definition.nics.map((nic): DeviceKey => `nic:${nic.port}`),
+  ];
+}
+
+/** The spec of a new definition; what `before` chose stays. Pure: the caller allocates unit and port. */
+export function buildMachineSpec(
+  definition: GuestDefinition,
+  before: MachineSpec | undefined,
+  chosen: Pick<MachineSpec, 'consoleUnit' | 'vnc' | 'createdAt'>,
+): MachineSpec {
+  checkDefinition(definition);
+  return { layout: instanceLayout, definition, slots: assignSlots(before?.slots ?? emptySlotMap, deviceKeys(definition)), ...chosen };
+}
+
+function checkDefinition(definition: GuestDefinition): void {
+  const keys = deviceKeys(definition);
+  if (new Set(keys).size !== keys.length) throw new AgentError('bad-guest-definition', 'two devices of one guest have the same key');
+  if (definition.vcpus < 1 || definition.memoryMiB < 1) throw new AgentError('bad-guest-definition', 'a guest needs at least one vCPU and 1 MiB');
+}
+
+/** Text of instance.json. */
+export const renderSpec = (spec: MachineSpec): string => `${JSON.stringify(spec, null, 2)}\n`;
+
+/**
+ * Reads instance.json. AgentError `layout-too-new` when a newer agent wrote it, `bad-instance-file` when it is damaged or belongs
+ * to another instance.
+ */
+export function parseSpec(instance: InstanceUuid, text: string): MachineSpec {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch (cause) {
+    throw new AgentError('bad-instance-file', `instance.json of ${instance} is not JSON`, { cause });
+  }
+  const layout: unknown = typeof raw === 'object' && raw !== null && 'layout' in raw ? raw.layout : undefined;
+  if (typeof layout === 'number' && layout > instanceLayout) {
+    throw new AgentError('layout-too-new',
+      `instance ${instance} was written by a newer agent (layout ${layout}, this agent reads up to ${instanceLayout}): upgrade this agent`);
+  }
+  const parsed = storedSpec.safeParse(raw);
+  if (!parsed.success) throw new AgentError('bad-instance-file', `instance.json of ${instance} is damaged`, { cause: parsed.error });
+  if (parsed.data.definition.instance !== instance) {
+    throw new AgentError('bad-instance-file', `the folder of ${instance} holds the file of ${parsed.data.definition.instance}`);
+  }
+  return parsed.data;
+}

@@ -1,0 +1,53 @@
+/**
+ * Which processes belong to a guest. A pid alone proves nothing. A guest's bhyve is ours if its title is exactly `bhyve: UUID` and
+ *  - its parent is the supervisor that runs out of the guest's folder, or
+ *  - the status file of this boot names its pid, and it started when that file says (the supervisor was killed, the guest lives on).
+ * A process with the right title and neither of these is a stranger: reported, never signalled, never started over.
+ */
+import type { ProcessInfo } from '../../host/index.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import { isSameBoot } from './boot-id.js';
+import type { SupervisorStatus } from './verdict.js';
+
+/** Seconds by which ps and date may disagree about a start: ps adds the boot time, which moves when the clock is set. */
+const startToleranceSeconds = 5;
+
+export interface GuestProcesses {
+  readonly guest: ProcessInfo | undefined;
+  readonly supervisor: ProcessInfo | undefined;
+  readonly consoleReaders: readonly ProcessInfo[];
+  readonly strangers: readonly ProcessInfo[];
+}
+
+export interface Whose {
+  readonly instance: InstanceUuid;
+  /** The guest's supervisor script, absolute. */
+  readonly supervisorPath: string;
+  readonly status: SupervisorStatus | undefined;
+  readonly boot: string;
+}
+
+export const guestTitle = (instance: InstanceUuid): string => `bhyve: ${instance}`;
+
+/** Whether the status file says that `process` is the guest's bhyve; the title is checked as well. */
+export function isNamedByStatus(process: ProcessInfo, { instance, status, boot }: Whose): boolean {
+  return status !== undefined && isSameBoot(status.boot, boot) && process.pid === status.pid && process.command === guestTitle(instance)
+    && (process.parentPid === status.supervisorPid || Math.abs(process.startedAtSeconds - status.sinceSeconds) <= startToleranceSeconds);
+}
+
+/** Sorts one process list for one guest. */
+export function findGuestProcesses(all: readonly ProcessInfo[], whose: Whose): GuestProcesses {
+  const scripts = all.filter(({ command }) => runsScript(command, whose.supervisorPath));
+  const isReader = ({ command }: ProcessInfo): boolean => command.includes(`${whose.supervisorPath} --console `);
+  const supervisorPids = new Set(scripts.filter((process) => !isReader(process)).map(({ pid }) => pid));
+  const supervisor = scripts.find((process) => supervisorPids.has(process.pid) && !supervisorPids.has(process.parentPid));
+  const titled = all.filter(({ command }) => command === guestTitle(whose.instance));
+  const guest = titled.find((process) => supervisorPids.has(process.parentPid) || isNamedByStatus(process, whose));
+  return { guest, supervisor, consoleReaders: scripts.filter(isReader), strangers: titled.filter((process) => process !== guest) };
+}
+
+/** `/bin/sh SCRIPT …`; not `daemon … /bin/sh SCRIPT …`, nor an editor that has the file open. */
+function runsScript(command: string, script: string): boolean {
+  const [shell, path] = command.split(' ', 2);
+  return path === script && (shell === 'sh' || shell?.endsWith('/sh') === true);
+}
