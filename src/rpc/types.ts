@@ -51,6 +51,8 @@ export interface IncomingMessage {
 export interface RpcMethod {
   /** Wire name. */
   readonly rpc: string;
+  /** The arguments' names. When given, a missing or unexpected one is answered with TypeError before `accept` runs. */
+  readonly parameters?: { readonly required: readonly string[]; readonly optional: readonly string[] };
   /**
    * Called before the message is acknowledged, when present: makes it durable. 'duplicate' drops it.
    * Rejecting leaves the message unacknowledged (it is redelivered).
@@ -68,7 +70,10 @@ export interface RpcEndpoint {
 }
 
 export interface RpcServer {
-  /** Declares queues and consumes `topics` (each: topic, topic.server, fanout). */
+  /**
+   * Declares queues and consumes `topics` (each: topic, topic.server, fanout); resolves when it does. As long as the broker is away or
+   * refuses, it tries again (one log line a cause) and this does not resolve; it rejects when the Rpc is closed.
+   */
   start(): Promise<void>;
   /** Stops consuming the given topics (all if absent); work under way goes on. */
   stop(topics?: readonly string[]): Promise<void>;
@@ -76,14 +81,35 @@ export interface RpcServer {
   readonly inFlight: number;
   /** Resolves when nothing is in flight, or rejects when `signal` fires. */
   drained(signal: AbortSignal): Promise<void>;
+  /**
+   * Runs a journalled message again (IncomingMessage.wire), without accept hook and without a reply: who asked has gone. Resolves with
+   * the method's result; rejects with its error, or as a caller would see it if there is no such method (any more).
+   */
+  dispatch(wire: WireMessage): Promise<unknown>;
 }
 
 /** The broker connection's life, for health checks. */
 export interface RpcHealth {
+  /** Connected, and the broker takes messages. */
   readonly connected: boolean;
   /** Whether our own ping through the broker came back in time. */
   readonly callable: boolean;
   /** ISO time since when, and why. */
   readonly since: string;
   readonly reason: string;
+}
+
+/** Everything of this folder, connected: what main.ts makes once. */
+export interface Rpc {
+  readonly client: RpcClient;
+  /**
+   * The server for our own topics; call once. baseapi (ping, get_backdoor_port) and oslo_rpc_server_ping are added. After its start()
+   * the agent calls itself through the broker every report interval.
+   */
+  server(endpoints: readonly RpcEndpoint[]): RpcServer;
+  health(): RpcHealth;
+  /** Resolves when the broker connection is open; rejects with the signal's reason. */
+  connected(signal: AbortSignal): Promise<void>;
+  /** Stops consuming, ends calls in flight with `rpc-disconnected`, deletes our own transient queues, closes the connection. */
+  close(): Promise<void>;
 }

@@ -1,0 +1,159 @@
+/** Connects the parts of this folder. */
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../lib/clock.js';
+import { AgentError } from '../lib/errors.js';
+import type { Logger, Metrics } from '../observe/index.js';
+import { baseEndpoints } from './base-endpoints.js';
+import type { ChannelDeps } from './channels.js';
+import { createRpcClient } from './client.js';
+import type { LoginMethod, TlsOptions } from './connect-options.js';
+import { createConnection, defaultRetry, type RetryOptions } from './connection.js';
+import { createPublisher } from './publisher.js';
+import { createSelfCall, type SelfCall } from './self-call.js';
+import { createRpcServer, type SupervisedServer } from './server.js';
+import { checkTopologyOptions, defaultTopology, type TopologyOptions } from './topology.js';
+import { parseTransportUrl } from './transport-url.js';
+import type { Rpc, RpcEndpoint, RpcServer } from './types.js';
+
+export interface RpcOptions {
+  /** [DEFAULT]transport_url */
+  readonly transportUrl: string;
+  /** [DEFAULT]host: our server name on the topics. */
+  readonly host: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** [DEFAULT]control_exchange; 'nova'. */
+  readonly exchange?: string;
+  /** Default compute and compute-alt (nova-contract 5.1: both, with every release). The first one is called by our own ping. */
+  readonly topics?: readonly string[];
+  /** [oslo_messaging_rabbit], see TopologyOptions; oslo's defaults. */
+  readonly topology?: Partial<TopologyOptions>;
+  /** [oslo_messaging_rabbit]ssl and its files; null or absent: no TLS. `?ssl=1&ssl_ca_file=…` in the URL is honoured too. */
+  readonly tls?: TlsOptions | null;
+  /** [oslo_messaging_rabbit]rabbit_login_method; default AMQPLAIN as in oslo. */
+  readonly loginMethod?: LoginMethod;
+  /** [oslo_messaging_rabbit]heartbeat_timeout_threshold; 60. */
+  readonly heartbeatSeconds?: number;
+  /** [DEFAULT]rpc_response_timeout; 60 s. */
+  readonly responseTimeoutMs?: number;
+  /** [DEFAULT]report_interval; 10 s: how often we call ourselves. */
+  readonly reportIntervalMs?: number;
+  readonly retry?: Partial<RetryOptions>;
+  /** Unacknowledged deliveries a queue; 64. */
+  readonly prefetch?: number;
+  /** Messages handled at once; 512. */
+  readonly maxInFlight?: number;
+  readonly random?: () => number;
+}
+
+const TLS_QUERY = ['ssl', 'ssl_ca_file', 'ssl_cert_file', 'ssl_key_file'];
+
+function tlsOf(options: RpcOptions, query: Readonly<Record<string, string>>): TlsOptions | null {
+  const asked = query['ssl'];
+  const isOn = asked === undefined ? options.tls !== undefined && options.tls !== null : ['1', 'true', 'yes', 'on'].includes(asked.toLowerCase());
+  if (!isOn) return null;
+  return {
+    ...options.tls,
+    ...(query['ssl_ca_file'] === undefined ? {} : { caFile: query['ssl_ca_file'] }),
+    ...(query['ssl_cert_file'] === undefined ? {} : { certFile: query['ssl_cert_file'] }),
+    ...(query['ssl_key_file'] === undefined ? {} : { keyFile: query['ssl_key_file'] }),
+  };
+}
+
+/**
+ * Starts to connect at once and for ever. Throws only for options that can never work: AgentError `rpc-transport-url`,
+ * `rpc-topology-refused`.
+ */
+export function createRpc(options: RpcOptions): Rpc {
+  const url = parseTransportUrl(options.transportUrl);
+  const topology: TopologyOptions = { ...defaultTopology, ...options.topology };
+  checkTopologyOptions(topology);
+  const { clock, metrics } = options;
+  const log = options.log.child({ part: 'rpc' });
+  const ignored = Object.keys(url.query).filter((key) => !TLS_QUERY.includes(key));
+  if (ignored.length > 0) log.warn({ options: ignored }, 'options in transport_url ignored; set them in [oslo_messaging_rabbit]');
+  const random = options.random ?? Math.random;
+  const retry = { ...defaultRetry, ...options.retry };
+  const topics = options.topics ?? ['compute', 'compute-alt'];
+  const intervalMs = options.reportIntervalMs ?? 10_000;
+
+  const connection = createConnection({
+    hosts: url.hosts, retry, clock, log, metrics, random,
+    dial: {
+      virtualHost: url.virtualHost,
+      tls: tlsOf(options, url.query),
+      loginMethod: options.loginMethod ?? 'AMQPLAIN',
+      heartbeatSeconds: options.heartbeatSeconds ?? 60,
+      connectTimeoutMs: 10_000,
+      // As nova-compute names itself, so that operators' tools recognise us.
+      connectionName: `nova-compute:${process.pid}:${randomUUID()}`,
+    },
+  });
+  const channelDeps: ChannelDeps = { connection, retry, clock, log, metrics, random };
+  const publisher = createPublisher(channelDeps);
+  const client = createRpcClient({ ...channelDeps, publisher, topology, responseTimeoutMs: options.responseTimeoutMs ?? 60_000 });
+  let server: SupervisedServer | undefined;
+  let selfCall: SelfCall | undefined;
+  let selfCalls: Promise<void> = Promise.resolve();
+  connection.start();
+
+  function createServer(endpoints: readonly RpcEndpoint[]): RpcServer {
+    if (server !== undefined) throw new AgentError('bad-endpoints', 'there is one server a process');
+    const made = createRpcServer({
+      ...channelDeps, publisher, topology, exchange: options.exchange ?? 'nova', host: options.host, topics,
+      endpoints: [...endpoints, ...baseEndpoints(topics[0] ?? 'compute')],
+      prefetch: options.prefetch ?? 64, maxInFlight: options.maxInFlight ?? 512,
+    });
+    server = made;
+    selfCall = createSelfCall({
+      client, clock, log, metrics, intervalMs, connection,
+      target: { exchange: options.exchange ?? 'nova', topic: topics[0] ?? 'compute', server: options.host, namespace: 'baseapi', version: '1.0' },
+      timeoutMs: Math.max(1_000, intervalMs),
+      isSaturated: () => made.isSaturated,
+      rebuildChannels(reason) {
+        made.rebuild(reason);
+        client.rebuild(reason);
+        publisher.rebuild(reason);
+      },
+    });
+    const calling = selfCall;
+    let isCalling = false;
+    return {
+      get inFlight() {
+        return made.inFlight;
+      },
+      async start() {
+        await made.start();
+        if (isCalling) return;
+        isCalling = true;
+        selfCalls = calling.run(connection.closing);
+      },
+      stop: (stopping) => made.stop(stopping),
+      drained: (signal) => made.drained(signal),
+      dispatch: (wire) => made.dispatch(wire),
+    };
+  }
+
+  return {
+    client,
+    server: createServer,
+    async connected(signal) {
+      await connection.wait(signal);
+    },
+    health() {
+      const { connected, blocked, since, reason } = connection.state();
+      const own = selfCall?.state();
+      const isUp = connected && !blocked;
+      const source = isUp && own !== undefined ? own : { since, reason };
+      return { connected: isUp, callable: isUp && (own?.callable ?? false), since: source.since.toISOString(), reason: source.reason };
+    },
+    async close() {
+      await server?.close();
+      await client.close();
+      await publisher.close();
+      await connection.close();
+      await selfCalls;
+    },
+  };
+}
