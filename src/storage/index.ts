@@ -1,1 +1,2 @@
 export type * from './types.js';
+export { createStorage, defaultStorageLimits, type StorageLimits, type StorageOptions } from './create-storage.js';
