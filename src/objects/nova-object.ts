@@ -7,7 +7,7 @@
  */
 import { AgentError } from '../lib/errors.js';
 import { assert } from '../lib/assert.js';
-import type { NovaObject, WireObject } from './types.js';
+import type { NovaObject, Revision, WireObject } from './types.js';
 
 const NAME = 'nova_object.name';
 const NAMESPACE = 'nova_object.namespace';
@@ -80,7 +80,10 @@ export function makeObject(name: string, version: string, fields: Plain): Versio
 
 export class VersionedObject implements NovaObject<Record<string, unknown>> {
   readonly #fields: Map<string, unknown>;
-  #changed: Set<string>;
+  readonly #changed: Set<string>;
+  /** Revision in which a field was last set here; absent: as it came. */
+  readonly #setAt = new Map<string, number>();
+  #revision = 0;
 
   constructor(
     readonly objectName: string,
@@ -109,6 +112,7 @@ export class VersionedObject implements NovaObject<Record<string, unknown>> {
   set(field: string, value: unknown): void {
     assert(value !== undefined, `${this.objectName}.${field} set to undefined`);
     this.#fields.set(field, adopt(value, 0));
+    this.#touch(field);
     this.#changed.add(field);
   }
 
@@ -125,14 +129,20 @@ export class VersionedObject implements NovaObject<Record<string, unknown>> {
     for (const value of this.#fields.values()) resetWithin(value);
   }
 
-  applyUpdates(updates: Plain): void {
-    const { obj_what_changed: left, ...fields } = updates;
-    for (const [field, value] of Object.entries(fields)) this.#take(field, adopt(value, 0));
-    const changed = new Set(Array.isArray(left) ? left.filter((field): field is string => typeof field === 'string') : []);
+  revision(): Revision {
+    const nested = new Map<string, Revision>();
     for (const [field, value] of this.#fields) {
-      if (!changed.has(field)) resetWithin(value);
+      if (value instanceof VersionedObject) nested.set(field, value.revision());
     }
-    this.#changed = changed;
+    return { own: this.#revision, nested };
+  }
+
+  applyUpdates(updates: Plain, since: Revision = this.revision()): void {
+    const { obj_what_changed: left, ...fields } = updates;
+    for (const [field, value] of Object.entries(fields)) {
+      if (!this.#isNewer(field, since)) this.#take(field, adopt(value, 0), since.nested.get(field));
+    }
+    this.#settle(new Set(Array.isArray(left) ? left.filter((field): field is string => typeof field === 'string') : []), since);
   }
 
   takeFrom(fresh: NovaObject, fields?: readonly string[]): void {
@@ -140,6 +150,7 @@ export class VersionedObject implements NovaObject<Record<string, unknown>> {
     for (const [field, value] of fresh.#fields) {
       if (fields !== undefined && !fields.includes(field)) continue;
       this.#take(field, copy(value));
+      this.#touch(field);
       this.#changed.delete(field);
     }
   }
@@ -160,19 +171,56 @@ export class VersionedObject implements NovaObject<Record<string, unknown>> {
     return new VersionedObject(this.objectName, this.namespace, this.version, fields, this.#changed);
   }
 
+  #touch(field: string): void {
+    this.#revision += 1;
+    this.#setAt.set(field, this.#revision);
+  }
+
+  /** Whether somebody set the field after `since`. */
+  #isNewer(field: string, since: Revision): boolean {
+    return (this.#setAt.get(field) ?? 0) > since.own;
+  }
+
   /** A nested object that somebody may hold keeps its identity; otherwise a later change through that reference would be lost. */
-  #take(field: string, value: unknown): void {
+  #take(field: string, value: unknown, since?: Revision): void {
     const held = this.#fields.get(field);
     const isSameThing = held instanceof VersionedObject && value instanceof VersionedObject && held.objectName === value.objectName
       && held.version === value.version && !held.isSet('objects');
-    if (!isSameThing) {
-      this.#fields.set(field, value);
-      return;
-    }
-    held.#fields.clear();
-    for (const [name, inner] of value.#fields) held.#fields.set(name, inner);
-    held.#changed = new Set(value.#changed);
+    if (isSameThing) held.#absorb(value, since ?? held.revision());
+    else this.#fields.set(field, value);
   }
+
+  /** Becomes like `fresh`, but for fields set after `since`. */
+  #absorb(fresh: VersionedObject, since: Revision): void {
+    for (const field of [...this.#fields.keys()]) {
+      if (!fresh.#fields.has(field) && !this.#isNewer(field, since)) this.#fields.delete(field);
+    }
+    for (const [field, value] of fresh.#fields) {
+      if (!this.#isNewer(field, since)) this.#take(field, value, since.nested.get(field));
+    }
+    this.#settle(fresh.#changed, since);
+  }
+
+  /** Of the changes made up to `since` only `left` remain. */
+  #settle(left: ReadonlySet<string>, since: Revision): void {
+    for (const [field, value] of this.#fields) {
+      if (left.has(field)) this.#changed.add(field);
+      else if (!this.#isNewer(field, since)) {
+        this.#changed.delete(field);
+        settleWithin(value, since.nested.get(field));
+      }
+    }
+  }
+
+  /** For the helpers of this file. */
+  static settle(object: VersionedObject, since: Revision): void {
+    object.#settle(new Set(), since);
+  }
+}
+
+function settleWithin(value: unknown, since: Revision | undefined): void {
+  if (value instanceof VersionedObject && since !== undefined) VersionedObject.settle(value, since);
+  else resetWithin(value);
 }
 
 /** Nova counts a nested object, and the members of a list object, but not objects inside other lists. */

@@ -77,6 +77,12 @@ export interface ObjectFields {
 export type ObjectName = keyof ObjectFields;
 export type NovaObjectOf<Name extends ObjectName> = NovaObject<ObjectFields[Name]>;
 
+/** A moment in the life of an object; opaque to others. */
+export interface Revision {
+  readonly own: number;
+  readonly nested: ReadonlyMap<string, Revision>;
+}
+
 /** One object; the class that implements it is in nova-object.ts. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the default lets any object stand where fields do not matter
 export interface NovaObject<Fields extends object = any> {
@@ -98,9 +104,12 @@ export interface NovaObject<Fields extends object = any> {
   resetChanges(): void;
   /**
    * Takes over what the conductor answered to an object_action: primitives of changed fields and obj_what_changed.
-   * A nested object that was set before keeps its identity and gets the new fields.
+   * A nested object that was set before keeps its identity and gets the new fields. What somebody set while the call was
+   * under way (after `since`, taken before it) is newer than the answer: it stays, and stays changed.
    */
-  applyUpdates(updates: Readonly<Record<string, unknown>>): void;
+  applyUpdates(updates: Readonly<Record<string, unknown>>, since?: Revision): void;
+  /** The present moment in the object's life, for applyUpdates. */
+  revision(): Revision;
   /** Takes over the fields that are set in a fresh copy of the same object, without marking them changed; `fields` limits them. */
   takeFrom(fresh: NovaObject<Fields>, fields?: readonly string[]): void;
   toWire(): WireObject;

@@ -97,6 +97,21 @@ describe('what the conductor answers', () => {
     expect([...object.changes]).toEqual([]);
   });
 
+  test('what was set while the save was under way stays, and stays changed', () => {
+    const object = instance();
+    object.set('host', 'node1');
+    object.get('info_cache')!.set('network_info', '[1]');
+    const since = object.revision();
+    object.set('task_state', 'deleting');
+    object.get('info_cache')!.set('network_info', '[2]');
+    object.applyUpdates({
+      task_state: 'spawning', host: 'node1', info_cache: wireOf('InstanceInfoCache', { network_info: '[1]', updated_at: 'now' }, [], '1.5'), obj_what_changed: [],
+    }, since);
+    expect(object.get('task_state')).toBe('deleting');
+    expect(object.get('info_cache')!.toWire()['nova_object.data']).toEqual({ network_info: '[2]', updated_at: 'now' });
+    expect([...object.changes].sort()).toEqual(['info_cache', 'task_state']);
+  });
+
   test('takeFrom copies the named fields only and marks nothing', () => {
     const object = instance();
     const fresh = parseObject(wireOf('Instance', { host: 'h', node: 'n' }, ['host'], '2.7')) as unknown as NovaObjectOf<'Instance'>;
