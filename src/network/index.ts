@@ -1,2 +1,3 @@
 export type * from './types.js';
 export * from './plugger/index.js';
+export * from './ports/index.js';
