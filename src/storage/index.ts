@@ -1,2 +1,3 @@
 export type * from './types.js';
 export { createStorage, defaultStorageLimits, type StorageLimits, type StorageOptions } from './create-storage.js';
+export * from './config-drive/index.js';

@@ -1,0 +1,97 @@
+/** Nova's objects to the builder's input, and whether an instance needs a config drive at all. */
+import { randomBytes } from 'node:crypto';
+import type { Host } from '../../host/index.js';
+import type { NovaObject, NovaObjectOf } from '../../objects/index.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import type { ConfigDriveInput, ConfigDriveVif, KeyPair } from './input.js';
+import { writeConfigDrive } from './write-config-drive.js';
+
+type Instance = NovaObjectOf<'Instance'>;
+
+/** `force_config_drive` is for new servers only: a guest that came up without one must not suddenly get one. */
+export function isRequired(instance: Instance, imageProperties: Readonly<Record<string, string>>, forceConfigDrive: boolean): boolean {
+  if ((instance.maybe('config_drive') ?? '') !== '') return true;
+  if (imageProperties['img_config_drive'] === 'mandatory') return true;
+  return forceConfigDrive && (instance.maybe('launched_at') ?? null) === null;
+}
+
+export interface InstanceExtras {
+  readonly networkInfo: readonly ConfigDriveVif[];
+  readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
+  readonly adminPassword: string | null;
+  /** [api]dhcp_domain; '' for none. */
+  readonly dhcpDomain: string;
+  readonly vendorData: Readonly<Record<string, unknown>>;
+  readonly randomSeed: Uint8Array;
+}
+
+/** Reads only what the instance came with; nothing is loaded. */
+export function configDriveInput(instance: Instance, extras: InstanceExtras): ConfigDriveInput {
+  const hostname = instance.maybe('hostname') ?? '';
+  const userData = instance.maybe('user_data') ?? null;
+  return {
+    uuid: instance.get('uuid'), name: instance.maybe('display_name') ?? null, hostname: extras.dhcpDomain === '' ? hostname : `${hostname}.${extras.dhcpDomain}`,
+    projectId: instance.maybe('project_id') ?? null, launchIndex: instance.maybe('launch_index') ?? 0, availabilityZone: instance.maybe('availability_zone') ?? null,
+    reservationId: instance.maybe('reservation_id') ?? null, metadata: instance.maybe('metadata') ?? {}, keyPair: keyPairOf(instance),
+    flavorName: instance.maybe('flavor')?.maybe('name') ?? null, rootDeviceName: instance.maybe('root_device_name') ?? null,
+    ephemeralDevice: instance.maybe('default_ephemeral_device') ?? null, swapDevice: instance.maybe('default_swap_device') ?? null,
+    securityGroups: (instance.maybe('security_groups')?.maybe('objects') ?? []).map((group) => group.maybe('name') ?? ''), ec2: ec2Of(instance),
+    userData: userData === null ? null : Buffer.from(userData, 'base64'), injectedFiles: extras.injectedFiles, adminPassword: extras.adminPassword,
+    networkInfo: extras.networkInfo, vendorData: extras.vendorData, randomSeed: extras.randomSeed, devices: [],
+  };
+}
+
+/** The key pair as it was when the server was made; the row's own copy where the list did not come along. */
+function keyPairOf(instance: Instance): KeyPair | null {
+  const name = instance.maybe('key_name') ?? '';
+  if (name === '') return null;
+  const first = instance.maybe('keypairs')?.maybe('objects')?.[0];
+  if (first !== undefined) return { name: first.get('name'), type: first.maybe('type') ?? 'ssh', publicKey: first.get('public_key') };
+  const data = instance.maybe('key_data') ?? null;
+  return data === null ? null : { name, type: 'ssh', publicKey: data };
+}
+
+/** Nova numbers EC2 names in tables of its own; without them the row's number is as unique. */
+function ec2Of(instance: Instance): ConfigDriveInput['ec2'] {
+  const loaded = (instance as NovaObject).maybe('ec2_ids') as NovaObject | null | undefined;
+  const text = (field: string): string | null => (loaded?.maybe(field) as string | null | undefined) ?? null;
+  return {
+    instanceId: text('instance_id') ?? `i-${(instance.maybe('id') ?? 0).toString(16).padStart(8, '0')}`,
+    amiId: text('ami_id'), kernelId: text('kernel_id'), ramdiskId: text('ramdisk_id'),
+  };
+}
+
+export interface ConfigDriveWriterOptions {
+  readonly host: Host;
+  /** The instance's folder, made on demand. */
+  readonly folderOf: (instance: InstanceUuid) => Promise<string>;
+  readonly forceConfigDrive: boolean;
+  readonly dhcpDomain: string;
+  /** Parsed content of [api]vendordata_jsonfile_path; {} when not set. */
+  readonly vendorData?: Readonly<Record<string, unknown>>;
+  readonly randomSeed?: () => Uint8Array;
+}
+
+/** The name of the image in the instance's folder. */
+export const configDriveName = 'config.iso';
+
+export interface ConfigDriveWriter {
+  isRequired(instance: Instance, imageProperties: Readonly<Record<string, string>>): boolean;
+  /** Returns the image's path. Writing again replaces it. */
+  write(args: { readonly instance: Instance } & Pick<InstanceExtras, 'networkInfo' | 'injectedFiles' | 'adminPassword'>): Promise<string>;
+}
+
+/** What compute/ calls. */
+export function createConfigDriveWriter(options: ConfigDriveWriterOptions): ConfigDriveWriter {
+  const { host, folderOf, forceConfigDrive, dhcpDomain, vendorData = {}, randomSeed = () => randomBytes(512) } = options;
+  return {
+    isRequired: (instance, properties) => isRequired(instance, properties, forceConfigDrive),
+    write: async ({ instance, ...given }) => {
+      const instanceFolder = await folderOf(instance.get('uuid') as InstanceUuid);
+      const path = `${instanceFolder}/${configDriveName}`;
+      const input = configDriveInput(instance, { ...given, dhcpDomain, vendorData, randomSeed: randomSeed() });
+      await writeConfigDrive(host, { instanceFolder, path, input });
+      return path;
+    },
+  };
+}
