@@ -1,0 +1,37 @@
+/** Sections of our own: unknown names in them are errors. */
+import { address, boolean, choice, dictionary, integer, list, matching, path, port } from './kinds.js';
+import { option, optional } from './option.js';
+
+const datasetPattern = /^[A-Za-z][A-Za-z0-9_.:-]*(\/[A-Za-z0-9_.:-]+)+$/;
+
+export const agentSection = {
+  device_root: option(path, '/dev', 'Where device nodes are. Only the lab changes this.'),
+  path: option(list(path), '/sbin,/bin,/usr/sbin,/usr/bin,/usr/local/sbin,/usr/local/bin', 'Folders in which the tools are looked for, once, at start.'),
+  http_bind: option(address, '127.0.0.1', 'Address of /healthz, /readyz and /metrics. There is no log-in: keep it on loopback or a private network.'),
+  http_port: option(integer({ min: 0, max: 65535 }), '9797', 'Port of the same; 0 = off.'),
+  log_level: optional(choice('trace', 'debug', 'info', 'warn', 'error'), 'Not set: debug if [DEFAULT] debug is true, otherwise info. trace prints messages of the bus (without secrets).'),
+  log_file: optional(path, 'Not set: standard output, which daemon(8) sends to a file or to syslog. Re-opened on SIGHUP.'),
+};
+
+export const bhyveSection = {
+  firmware_dirs: option(list(path), '/usr/local/share/edk2-bhyve,/usr/local/share/uefi-firmware,/usr/local/share/u-boot/u-boot-bhyve-arm64',
+    'Folders with the boot ROM: BHYVE_UEFI_CODE.fd and BHYVE_UEFI_VARS.fd on amd64, u-boot.bin on arm64.'),
+  vnc_port_min: option(port, '5900', 'First port for VNC.'),
+  vnc_port_max: option(port, '6899', 'Last port for VNC; one per running guest.'),
+  console_log_limit_mib: option(integer({ min: 1, max: 4096 }), '16', "Size in MiB at which a guest's console log is cut."),
+};
+
+export const zfsSection = {
+  root: option(matching('a dataset below a pool', datasetPattern, 'POOL/NAME, e.g. zroot/nova'), 'zroot/nova',
+    'Everything that the agent makes is below this dataset; it never leaves it. The dataset must exist.'),
+};
+
+export const l2AgentSection = {
+  enabled: option(boolean, 'false', 'Report to Neutron as an Open vSwitch agent and wire the ports of this host onto FreeBSD bridges.'),
+  bridge_mappings: option(dictionary, '', 'physical_network:bridge, as in the Open vSwitch agent.', { sample: 'physnet1:bridge0' }),
+  interface_mappings: option(dictionary, '', 'physical_network:interface that leads to it; VLAN interfaces are made on top of it.', { sample: 'physnet1:em1' }),
+  report_interval: option(integer({ min: 1 }), '30', "Seconds between two reports; well below Neutron's agent_down_time (75)."),
+};
+
+export const migrationSection = {};
+export const checkpointSection = {};
