@@ -4,7 +4,7 @@
  */
 import { AgentError, codeOf } from '../lib/errors.js';
 
-/** Retrying soon is useless: somebody must change an option or a permission. */
+/** Somebody must change an option or a permission. */
 const REFUSALS = new Set(['rpc-topology-refused', 'rpc-access-refused']);
 
 export const isRefusal = (error: unknown): boolean => REFUSALS.has(codeOf(error) ?? '');
@@ -31,8 +31,9 @@ export function connectionError(broker: string, error: unknown): AgentError {
     return new AgentError('rpc-access-refused', `the broker ${broker} refused the login; check user, password and virtual host in transport_url and the broker's permissions`,
       { retry: 'later', cause: error });
   }
-  if (code === 530) {
-    return new AgentError('rpc-access-refused', `the broker ${broker} refused the virtual host; check its name in transport_url and the user's permissions on it`,
+  // amqplib reads the broker's close instead of its open-ok, and keeps no code: 530 (no such vhost, or no permission) or a vhost that is down.
+  if (code === 530 || (error instanceof Error && error.message.startsWith('Expected ConnectionOpenOk; got <ConnectionClose'))) {
+    return new AgentError('rpc-access-refused', `the broker ${broker} refused the virtual host; check its name in transport_url, the user's permissions on it, and that it is up`,
       { retry: 'later', cause: error });
   }
   return disconnected(`${broker} is not reachable or closed the connection`, error);

@@ -71,8 +71,8 @@ export function superviseChannel<C extends Channel>(spec: ChannelSpec<C>, deps: 
     giveUpCurrent = giveUp;
     let wasReady = false;
     try {
-      const early = await abortable(Promise.race([spec.setup(channel, session, giveUp).then(() => undefined), ended]), signal);
-      if (early !== undefined) return early;
+      // Not raced with the channel's end: a refused declaration ends the channel, but only the setup knows what was refused.
+      await abortable(spec.setup(channel, session, giveUp), signal);
       wasReady = true;
       report.recovered();
       ready.set(channel);

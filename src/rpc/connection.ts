@@ -6,7 +6,7 @@
  *      ▲                                                  ▼
  *      └────────── full jitter, next host ◀───────── disconnected
  *
- * It never gives up: a refused login is retried slowly and logged once. Channels live on top of it (channels.ts).
+ * It never gives up; each cause is logged once. Channels live on top of it (channels.ts).
  * amqplib's own recovery is not used: it knows one host only and rebuilds per connection, never a single closed channel or cancelled consumer.
  */
 import { connect, type Channel, type ChannelModel } from 'amqplib';
@@ -14,7 +14,7 @@ import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import type { Logger, Metrics } from '../observe/index.js';
-import { connectionError, disconnected, isRefusal } from './broker-errors.js';
+import { connectionError, disconnected } from './broker-errors.js';
 import { dialArguments, type DialOptions } from './connect-options.js';
 import { createLatch, reasonOf } from './latch.js';
 import { reportOnce } from './report-once.js';
@@ -24,7 +24,7 @@ export interface RetryOptions {
   /** Ceiling of the first wait; doubles. */
   readonly baseMs: number;
   readonly maxMs: number;
-  /** The wait after a refusal (login, topology) that only a human can end. */
+  /** The wait after refused queue arguments, which only a human can mend. */
   readonly refusedMs: number;
 }
 
@@ -198,7 +198,7 @@ export function createConnection(deps: ConnectionDeps): BrokerConnection {
       metrics.count('agent_rpc_disconnects_total');
       report.failed(error, 'broker not connected');
       if (clock.monotonicMs() - began > STABLE_MS) backoff.reset();
-      await clock.sleep(isRefusal(error) ? retry.refusedMs : backoff.next(), ending.signal).catch(() => undefined);
+      await clock.sleep(backoff.next(), ending.signal).catch(() => undefined);
     }
   }
 
