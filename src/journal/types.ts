@@ -41,6 +41,8 @@ export interface Journal {
   mark(id: OperationId, step: string, mark: StepMark): Promise<void>;
   note(id: OperationId, key: string, value: string): Promise<void>;
   end(id: OperationId, outcome: OperationOutcome): Promise<void>;
+  /** An operation without an outcome. */
+  operation(id: OperationId): JournalledOperation | undefined;
   /** Operations without an outcome, oldest first; read once at start, before new ones are accepted. */
   unfinished(): JournalledOperation[];
   /** The last operations of an instance, oldest first (bounded). */
