@@ -82,10 +82,9 @@ async function rowsOf(work: Work): Promise<Set<string>> {
   return new Set(rows.map((row) => row.get('uuid')));
 }
 
-/** The table wants unique addresses, Neutron's are unique per network only: Nova adds the port's id. */
 async function recordVif(work: Work, ready: ReadyPort, port: PortRecord): Promise<void> {
-  const mac = `${port.mac_address}/${port.id}`;
-  await work.options.conductor.virtualInterfaces.create(work.context, { port: port.id, instance: work.facts.uuid as InstanceUuid, mac, tag: ready.wanted.tag });
+  await work.options.conductor.virtualInterfaces.create(work.context, {
+    port: port.id, instance: work.facts.uuid as InstanceUuid, mac: port.mac_address, tag: ready.wanted.tag });
 }
 
 async function saveAllocated(work: Work, calls: Calls, ready: readonly ReadyPort[], networks: readonly NetworkRecord[]): Promise<NetworkInfo> {
