@@ -13,6 +13,7 @@ export interface FakeDataset {
   volsize: bigint;
   /** Snapshot that it was cloned from. */
   origin: FakeDataset | undefined;
+  readonly isSparse: boolean;
   readonly guid: number;
   readonly creation: number;
 }
@@ -62,7 +63,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   const datasets = new Map<string, FakeDataset>();
   let nextGuid = 1;
   const add = (name: string, type: FakeDataset['type'], fields: Partial<FakeDataset> = {}): FakeDataset => {
-    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, guid: nextGuid++, creation: options.nowSeconds?.() ?? 1_795_410_000, ...fields };
+    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, isSparse: true, guid: nextGuid++, creation: options.nowSeconds?.() ?? 1_795_410_000, ...fields };
     datasets.set(name, dataset);
     return dataset;
   };
@@ -148,7 +149,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const { flags, values, operands } = parse(args, 'Hpr', 'ot');
     const fields = (values.get('o')?.[0] ?? 'name,property,value,source').split(',');
     const types = values.get('t')?.[0]?.split(',') ?? ['filesystem', 'volume', 'snapshot'];
-    if (!flags.has('H') || !flags.has('p')) throw usage('the fake knows only get -Hp');
+    if (!flags.has('H')) throw usage('the fake knows only get -H');
     const [properties, ...names] = operands;
     if (properties === undefined) throw usage('missing property argument');
     const chosen = names.flatMap((name) => (flags.has('r') ? (existing(name), inside(name)) : [existing(name)]));
@@ -169,17 +170,18 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       add(name, 'filesystem', { own });
       return '';
     }
-    const volsize = BigInt(size);
+    const volsize = octets(size);
     if (volsize === 0n) throw new Refusal(`cannot create '${name}': volume size cannot be zero\n`);
     if ((!flags.has('s') && volsize > available()) || available() < VOLUME_USED) throw new Refusal(`cannot create '${name}': out of space\n`);
-    nodes.created?.(add(name, 'volume', { own, volsize }));
+    const volume = add(name, 'volume', { own, volsize, isSparse: flags.has('s') });
+    nodes.created?.(volume);
     return '';
   }
 
   function assignments(name: string, pairs: readonly string[], action: string): Map<string, string> {
     return new Map(pairs.map((pair) => {
       const [property = '', ...value] = pair.split('=');
-      const isKnown = property.includes(':') ? /^[a-z0-9:._-]+$/.test(property) : ['volmode', 'mountpoint', 'volblocksize', 'volsize', 'compression', 'refreservation'].includes(property);
+      const isKnown = property.includes(':') ? /^[a-z0-9:._-]+$/.test(property) : ['volmode', 'mountpoint', 'volblocksize', 'volsize', 'compression', 'refreservation', 'readonly'].includes(property);
       if (!isKnown) throw new Refusal(action === 'create' ? `cannot create '${name}': invalid property '${property}'\n` : `cannot set property for '${name}': invalid property '${property}'\n`);
       return [property, value.join('=')] as const;
     }));
@@ -191,7 +193,8 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const dataset = datasets.get(parentOf(name));
     if (dataset === undefined) throw new Refusal(`cannot open '${parentOf(name)}': dataset does not exist\nusage:\n`, 2);
     if (datasets.has(name)) throw new Refusal(`cannot create snapshot '${name}': dataset already exists\n`);
-    nodes.snapshotted?.(add(name, 'snapshot', { volsize: dataset.volsize }), dataset);
+    const taken = add(name, 'snapshot', { volsize: dataset.volsize });
+    nodes.snapshotted?.(taken, dataset);
     return '';
   }
 
@@ -201,7 +204,8 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const origin = existing(from);
     assertFree(name);
     const own = assignments(name, values.get('o') ?? [], 'create');
-    nodes.cloned?.(add(name, 'volume', { own, volsize: origin.volsize, origin }), origin);
+    const volume = add(name, 'volume', { own, volsize: origin.volsize, origin });
+    nodes.cloned?.(volume, origin);
     return '';
   }
 
@@ -215,8 +219,10 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
         continue;
       }
       if (dataset.type !== 'volume') throw new Refusal(`cannot set property for '${name}': 'volsize' does not apply to datasets of this type\n`);
-      if (BigInt(value) % 8192n !== 0n) throw new Refusal(`cannot set property for '${name}': 'volsize' must be a multiple of volume block size (8K)\n`);
-      dataset.volsize = BigInt(value);
+      const volsize = octets(value);
+      if (volsize > available() && !dataset.isSparse) throw new Refusal(`cannot set property for '${name}': size is greater than available space\n`);
+      if (volsize % 8192n !== 0n) throw new Refusal(`cannot set property for '${name}': 'volsize' must be a multiple of volume block size (8K)\n`);
+      dataset.volsize = volsize;
       nodes.resized?.(dataset);
     }
     return '';
@@ -261,6 +267,12 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   }
 
   return fake;
+}
+
+/** Sizes as zfs takes them; the agent gives plain octets. */
+function octets(size: string): bigint {
+  const [, number = '', unit = ''] = /^(\d+)([KMG]?)$/.exec(size) ?? [];
+  return BigInt(number) * { '': 1n, K: 1n << 10n, M: 1n << 20n, G: 1n << 30n }[unit as '' | 'K' | 'M' | 'G'];
 }
 
 interface Parsed { flags: Set<string>; values: Map<string, string[]>; operands: string[] }

@@ -1,0 +1,53 @@
+/** Holds the fake zfs to what OpenZFS on FreeBSD 13.2 was seen to answer: exit code and message, for the forms that the agent uses. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { createFakeZfs } from '../../fakes/zfs.js';
+
+interface Recording { argv: string[]; stdout: string; stderr: string; code: number }
+const { recordings } = JSON.parse(readFileSync(new URL('../../samples/freebsd-13.2/zfs.json', import.meta.url), 'utf8')) as { recordings: Recording[] };
+
+/** Commands in an order that brings the fake into the states in which the recordings were made, with the exit code of the one meant. */
+const script: readonly (readonly [string, number])[] = [
+  ['zfs create tank/vms', 0], ['zfs create tank/vms', 1], ['zfs create tank/a/b/c', 1], ['zfs create nosuch/x', 1], ['zfs create -o banana=1 tank/x', 1],
+  ['zfs create -V 0 tank/vms/zero', 1], ['zfs create -V 10G tank/vms/toobig', 1], ['zfs create -V 67108864 -s -o refreservation=none tank/vms/byt', 0],
+  ['zfs create -V 64M -o volmode=dev tank/vms/disk0', 0], ['zfs create -V 64M -o volmode=dev tank/vms/disk0', 1], ['zfs create -V 32M tank/vms/disk0/child', 1],
+  ['zfs get -H used tank/nosuch', 1], ['zfs get -Hp banana tank/vms', 2], ['zfs get -Hp org.example:unset tank/vms', 0],
+  ['zfs set org.example:agent=vm-1 disk=0 tank/vms/disk0', 0], ['zfs get -Hp org.example:agent tank/vms/disk0', 0], ['zfs set NoColon=1 tank/vms', 1],
+  ['zfs set org.Example:Upper=1 tank/vms', 1], ['zfs set volsize=1001K tank/vms/disk0', 1], ['zfs set volsize=100G tank/vms/disk0', 1],
+  ['zfs set volsize=1G tank/vms', 1], ['zfs set readonly=on tank/nosuch', 1],
+  ['zfs snapshot tank/vms/disk0@s1', 0], ['zfs snapshot tank/vms/disk0@s1', 1], ['zfs snapshot tank/nosuch@s1', 2], ['zfs destroy tank/vms/disk0', 1],
+  ['zfs clone tank/vms/disk0@s1 tank/vms/clone1', 0], ['zfs clone tank/vms/disk0@s1 tank/vms/clone1', 1], ['zfs clone tank/vms/disk0@nosuch tank/vms/clone2', 1],
+  ['zfs clone tank/vms/disk0 tank/vms/clone2', 1], ['zfs clone tank/vms/disk0@s1 nosuch/clone2', 1], ['zfs clone tank/vms/disk0@s1 tank/no/such/clone2', 1],
+  ['zfs destroy tank/vms/disk0@s1', 1], ['zfs destroy tank/vms/disk0@nosuch', 1], ['zfs destroy tank/nosuch', 1], ['zfs destroy tank', 1],
+  ['zfs rename tank/vms/byt tank/vms/byt2', 0], ['zfs rename tank/vms/byt tank/vms/byt2', 1], ['zfs rename tank/vms/byt2 tank/vms/disk0', 1],
+  ['zfs rename tank/vms/byt2 other/byt2', 1],
+];
+const firstLine = (text: string): string => text.split('\n')[0]!;
+
+describe('the fake zfs', () => {
+  const fake = createFakeZfs();
+  test.each(script)('answers %s with %d as 13.2 does', (command, code) => {
+    const recorded = recordings.find((entry) => entry.argv.join(' ') === command && entry.code === code)!;
+    const answer = fake.run(recorded.argv.slice(1));
+    expect([answer.code, firstLine(answer.stderr)]).toEqual([recorded.code, firstLine(recorded.stderr)]);
+    if (recorded.argv[1] === 'get') expect(answer.stdout).toBe(recorded.stdout);
+  });
+
+  test('refuses to destroy a volume that somebody has open, with all that is below it', () => {
+    const other = createFakeZfs();
+    other.run(['create', 'tank/vms']);
+    other.run(['create', '-s', '-V', '67108864', 'tank/vms/disk0']);
+    other.open.add('tank/vms/disk0');
+    const recorded = recordings.find((entry) => entry.argv.join(' ') === 'zfs destroy -r tank/vms/disk0' && entry.stderr.includes('busy'))!;
+    expect(other.run(recorded.argv.slice(1))).toMatchObject({ code: recorded.code, stderr: recorded.stderr });
+    expect(other.run(['destroy', '-r', 'tank/vms']).code).toBe(1);
+    expect(other.run(['rename', 'tank/vms/disk0', 'tank/vms/renamed']).code).toBe(0);
+  });
+
+  test('inherits user properties and says from where', () => {
+    const other = createFakeZfs();
+    other.run(['create', '-o', 'org.example:tab=a', 'tank/vms']);
+    other.run(['create', '-s', '-V', '67108864', 'tank/vms/disk0']);
+    expect(other.run(['get', '-Hp', '-r', 'org.example:tab', 'tank/vms']).stdout).toBe('tank/vms\torg.example:tab\ta\tlocal\ntank/vms/disk0\torg.example:tab\ta\tinherited from tank/vms\n');
+  });
+});
