@@ -46,8 +46,9 @@ export interface ObjectFields {
     vcpus: number; vcpus_used: number; memory_mb: number; memory_mb_used: number; local_gb: number; local_gb_used: number; free_ram_mb: number | null; free_disk_gb: number | null;
     disk_available_least: number | null; running_vms: number | null; current_workload: number | null; cpu_info: string; metrics: string | null; stats: Record<string, string> | null;
     host_ip: string | null; supported_hv_specs: NovaObject[]; numa_topology: string | null; pci_device_pools: NovaObject | null;
-    cpu_allocation_ratio: number; ram_allocation_ratio: number; disk_allocation_ratio: number; deleted: boolean; mapped: number;
+    cpu_allocation_ratio: number; ram_allocation_ratio: number; disk_allocation_ratio: number; deleted: boolean; deleted_at: string | null; mapped: number;
   };
+  PciDevicePoolList: { objects: NovaObject[] };
   ComputeNodeList: { objects: NovaObjectOf<'ComputeNode'>[] };
   HVSpec: { arch: string; hv_type: string; vm_mode: string };
   BlockDeviceMapping: {
@@ -56,7 +57,7 @@ export interface ObjectFields {
     volume_size: number | null; connection_info: string | null; attachment_id: string | null; tag: string | null; no_device: boolean;
   };
   BlockDeviceMappingList: { objects: NovaObjectOf<'BlockDeviceMapping'>[] };
-  Migration: { id: number; uuid: string; status: string | null; migration_type: string; instance_uuid: string | null; source_compute: string | null; dest_compute: string | null; source_node: string | null; dest_node: string | null };
+  Migration: { id: number; uuid: string; status: string | null; migration_type: string; instance_uuid: string | null; source_compute: string | null; dest_compute: string | null; source_node: string | null; dest_node: string | null; old_instance_type_id: number | null; new_instance_type_id: number | null; created_at: string | null; updated_at: string | null };
   MigrationList: { objects: NovaObjectOf<'Migration'>[] };
   NetworkRequest: { network_id: string | null; address: string | null; port_id: string | null; tag: string | null; device_id: string | null; pci_request_id: string | null };
   NetworkRequestList: { objects: NovaObjectOf<'NetworkRequest'>[] };
@@ -66,6 +67,10 @@ export interface ObjectFields {
   /** `_rules` is the wire's name; `max_server_per_host` is a number in text. */
   InstanceGroup: { id: number; uuid: string; name: string; policy: string | null; _rules: Record<string, string>; members: string[]; hosts: string[] | null };
   Diagnostics: Record<string, unknown>;
+  CpuDiagnostics: Record<string, unknown>;
+  MemoryDiagnostics: Record<string, unknown>;
+  NicDiagnostics: Record<string, unknown>;
+  DiskDiagnostics: Record<string, unknown>;
   KeyPair: { name: string; type: string; public_key: string };
   KeyPairList: { objects: NovaObjectOf<'KeyPair'>[] };
   SecurityGroup: { name: string; uuid: string; id: number };
