@@ -151,19 +151,12 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     return ok('', 1, 'Usage: bhyve\n');
   }
 
-  function execute(tool: ToolName, args: readonly string[]): RunResult {
-    switch (tool) {
-      case 'daemon': return daemon(args);
-      case 'bhyvectl': return bhyvectl(args);
-      case 'bhyve': return bhyve(args);
-      case 'ifconfig': return ifconfig.run(args);
-      case 'kldstat': case 'kldload': return ok();
-      case 'freebsd-version': return ok('13.2-RELEASE\n');
-      case 'uptime': return ok(' 5:41AM  up 38 mins, 0 users, load averages: 1.33, 1.27, 1.10\n');
-      case 'netstat': return ok('{"statistics": {"socket": []}}\n');
-      default: return ok('', 127);
-    }
-  }
+  const tools: Partial<Record<ToolName, (args: readonly string[]) => RunResult>> = {
+    daemon, bhyvectl, bhyve, ifconfig: ifconfig.run, kldstat: () => ok(), kldload: () => ok(), 'freebsd-version': () => ok('13.2-RELEASE\n'),
+    uptime: () => ok(' 5:41AM  up 38 mins, 0 users, load averages: 1.33, 1.27, 1.10\n'),
+    netstat: () => ok('{"statistics": {"socket": []}}\n'),
+  };
+  const execute = (tool: ToolName, args: readonly string[]): RunResult => tools[tool]?.(args) ?? ok('', 127);
 
   const host: BhyveHost = {
     files: { ...base.files, writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); } },

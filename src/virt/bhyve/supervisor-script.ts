@@ -87,12 +87,17 @@ clean() {
 	fi
 }
 
-# A signal to us interrupts wait while the guest lives on.
+# A signal to us interrupts wait while the guest lives on, and looks like the guest's own death by that signal. So a status above 128 is
+# asked for again: shells say 127 for a child whose status they gave already, or the same status once more.
 wait_for() {
-	while :; do
+	wait "$1"
+	code=$?
+	while [ "$code" -gt 128 ]; do
 		wait "$1"
-		code=$?
-		kill -0 "$1" 2>/dev/null || return 0
+		again=$?
+		if [ "$again" -eq 127 ]; then return 0; fi
+		if [ "$again" -eq "$code" ] && ! kill -0 "$1" 2>/dev/null; then return 0; fi
+		code=$again
 	done
 }
 
