@@ -1,7 +1,7 @@
+import { vmStates } from '../objects/index.js';
 import { z } from 'zod';
 import { parseInstanceUuid } from '../lib/ids.js';
 import { novaFaults, refuse } from '../lib/nova-faults.js';
-import { vmStates } from '../instances/index.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { questionWrappers } from './questions.js';
 

@@ -15,6 +15,7 @@ import { parseArgument, type NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import type { IncomingMessage, RpcMethod } from '../rpc/index.js';
 import type { ComputeDeps } from './deps.js';
+import { isInstanceGone } from './error-text.js';
 import { wrapped, type Wrappers } from './wrappers.js';
 
 export interface Operation<Args> {
@@ -43,6 +44,11 @@ export interface InstanceMethod<Args extends { instance: NovaObjectOf<'Instance'
   /** Null: runs at once beside others (questions). */
   readonly gate: GateKind | null;
   readonly isJournalled: boolean;
+  /**
+   * Tasks in which an operation that a restart interrupted is run again; in any other the row says that it is over, or that
+   * somebody else goes on. Absent: always.
+   */
+  readonly resumeTasks?: readonly string[];
   run(operation: Operation<Args>): Promise<unknown>;
 }
 
@@ -145,6 +151,20 @@ export async function performOwn<Args extends { instance: NovaObjectOf<'Instance
   await perform(deps, method, { id, args, context, isResumed: false, wireArgs: {} }, signal);
 }
 
+/** Reads the row again: the message is as old as the crash. */
+async function isStillWanted<Args extends { instance: NovaObjectOf<'Instance'> }>(
+  { context, deps }: Operation<Args>, method: InstanceMethod<Args>, instance: NovaObjectOf<'Instance'>,
+): Promise<boolean> {
+  try {
+    await deps.conductor.instances.refresh(context, instance);
+  } catch (error) {
+    if (isInstanceGone(error)) return false;
+    throw error;
+  }
+  const task = instance.get('task_state');
+  return method.resumeTasks === undefined || (task !== null && method.resumeTasks.includes(task));
+}
+
 type Request<Args> = Pick<Operation<Args>, 'id' | 'args' | 'context' | 'isResumed' | 'wireArgs'>;
 
 async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
@@ -158,6 +178,11 @@ async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
     if (method.isJournalled) await deps.journal.end(request.id, outcome);
     deps.metrics.observe('agent_operation_seconds', (deps.clock.monotonicMs() - startedMs) / 1000, { rpc: method.rpc, outcome });
   };
+  if (request.isResumed && !(await isStillWanted(operation, method, instance))) {
+    log.info({ outcome: 'ignored' }, 'interrupted operation is over already');
+    await deps.journal.end(request.id, 'ignored');
+    return null;
+  }
   if (method.isJournalled) {
     await deps.journal.begin(request.id);
     log.info({ isResumed: request.isResumed }, 'operation began');

@@ -3,9 +3,9 @@
  * guest that ended by itself.
  */
 import { parseInstanceUuid, type InstanceUuid } from '../lib/ids.js';
-import type { NovaObjectOf } from '../objects/index.js';
+import { taskStates, type NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
-import { decidePowerSync, taskStates } from '../instances/index.js';
+import { decidePowerSync } from '../instances/index.js';
 import type { ComputeDeps } from './deps.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { performOwn } from './operation.js';

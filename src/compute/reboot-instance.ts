@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { parseInstanceUuid, type InstanceUuid } from '../lib/ids.js';
 import { runSteps } from '../journal/index.js';
 import type { NetworkInfo } from '../network/index.js';
-import type { NovaObjectOf } from '../objects/index.js';
+import { taskStates, vmStates, type NovaObjectOf } from '../objects/index.js';
 import { powerStates } from '../virt/index.js';
-import { hardRebootTasks, softRebootTasks, taskStates, vmStates } from '../instances/index.js';
+import { hardRebootTasks, softRebootTasks } from '../instances/index.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { stopOptions } from './grace.js';
 import { endGuest } from './machine-steps.js';
@@ -27,6 +27,7 @@ export const rebootInstance: InstanceMethod<Args> = {
   wrappers: { revertsTask: true, event: 'compute_reboot_instance', recordsFault: true },
   gate: 'reboot',
   isJournalled: true,
+  resumeTasks: [...softRebootTasks, ...hardRebootTasks],
   run: reboot,
 };
 

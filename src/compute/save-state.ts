@@ -31,6 +31,3 @@ export async function saveWithPower(
   const powerState = await deps.driver.powerState(parseInstanceUuid(instance.get('uuid')));
   await saveState(deps, context, instance, { ...change, powerState }, expected);
 }
-
-/** Nova's DateTime on objects: seconds, UTC. */
-export const novaTime = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;

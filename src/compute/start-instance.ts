@@ -1,6 +1,6 @@
+import { taskStates, vmStates } from '../objects/index.js';
 import { z } from 'zod';
 import { runSteps } from '../journal/index.js';
-import { taskStates, vmStates } from '../instances/index.js';
 import { bringUp } from './power-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { saveWithPower } from './save-state.js';
@@ -16,6 +16,7 @@ export const startInstance: InstanceMethod<Args> = {
   wrappers: { revertsTask: true, event: 'compute_start_instance', recordsFault: true },
   gate: 'start',
   isJournalled: true,
+  resumeTasks: [taskStates.poweringOn],
   run: start,
 };
 

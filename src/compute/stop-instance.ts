@@ -1,8 +1,8 @@
+import { taskStates, vmStates } from '../objects/index.js';
 import { z } from 'zod';
 import { parseInstanceUuid } from '../lib/ids.js';
 import { runSteps } from '../journal/index.js';
 import { powerStates } from '../virt/index.js';
-import { taskStates, vmStates } from '../instances/index.js';
 import { stopOptions } from './grace.js';
 import { endGuest, unplugVifs } from './machine-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
@@ -19,6 +19,7 @@ export const stopInstance: InstanceMethod<Args> = {
   wrappers: { revertsTask: true, event: 'compute_stop_instance', recordsFault: true },
   gate: 'stop',
   isJournalled: true,
+  resumeTasks: [taskStates.poweringOff],
   run: stop,
 };
 

@@ -1,16 +1,15 @@
 import { z } from 'zod';
 import { parseInstanceUuid } from '../lib/ids.js';
 import { runSteps, type Step } from '../journal/index.js';
-import { parseArgument, type NovaObjectOf } from '../objects/index.js';
+import { parseArgument, type NovaObjectOf, vmStates, toNovaTime } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { elevated } from '../rpc/context.js';
 import { powerStates } from '../virt/index.js';
-import { vmStates } from '../instances/index.js';
 import type { ComputeDeps } from './deps.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { reapQuietly, removalSteps } from './machine-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
-import { novaTime, saveState } from './save-state.js';
+import { saveState } from './save-state.js';
 
 const args = z.looseObject({ instance: instanceArgument, bdms: z.unknown().transform((value) => (value === null || value === undefined ? null : parseArgument('BlockDeviceMappingList', value))) });
 type Args = z.infer<typeof args>;
@@ -54,7 +53,7 @@ export async function deleteInstance(
     name, look: async () => 'not-done', act: async () => { await act(); },
   });
   const markDeleted = async (): Promise<void> => {
-    instance.set('terminated_at', novaTime(deps.clock.now()));
+    instance.set('terminated_at', toNovaTime(deps.clock.now()));
     await saveState(deps, context, instance, { vmState: vmStates.deleted, taskState: null, powerState: powerStates.noState });
   };
   await run([

@@ -3,7 +3,7 @@
  * guest first and skips instances with a task. The guest is always right about power_state; vm_state follows Nova's rules.
  */
 import { powerStates, type PowerState } from '../virt/index.js';
-import { vmStates } from './states.js';
+import { vmStates } from '../objects/index.js';
 
 export type PowerSyncAction =
   | { readonly kind: 'none' }

@@ -3,7 +3,8 @@
  * Pure; the caller applies the actions and isolates failures, so that one bad instance never stops the service.
  */
 import { powerStates, type PowerState } from '../virt/index.js';
-import { hardRebootTasks, hardRebootable, softRebootTasks, softRebootable, taskStates as t, vmStates as v } from './states.js';
+import { taskStates as t, vmStates as v } from '../objects/index.js';
+import { hardRebootTasks, hardRebootable, softRebootTasks, softRebootable } from './states.js';
 
 export type RecoveryAction =
   | { readonly kind: 'skip'; readonly why: string }

@@ -3,6 +3,7 @@
  * while the disk is made, plug, wait for Neutron's word, start, say ACTIVE. A failure takes everything away again and then either asks
  * the scheduler for another host or tells the user why not.
  */
+import { taskStates, vmStates, toNovaTime } from '../../objects/index.js';
 import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
@@ -10,10 +11,9 @@ import { runSteps } from '../../journal/index.js';
 import type { NetworkInfo } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { elevated } from '../../rpc/context.js';
-import { taskStates, vmStates } from '../../instances/index.js';
 import { isInstanceGone, isTaskStateConflict } from '../error-text.js';
 import type { InstanceMethod, Operation } from '../operation.js';
-import { novaTime, saveState } from '../save-state.js';
+import { saveState } from '../save-state.js';
 import { wrapped } from '../wrappers.js';
 import { giveUp } from './give-up.js';
 import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
@@ -144,19 +144,14 @@ async function showImage({ args: { instance }, context, deps }: Build): Promise<
   }
 }
 
-async function reportActive({ args: { instance }, context, deps, log }: Build, vifs: NetworkInfo): Promise<void> {
+async function reportActive({ args: { instance }, context, deps }: Build, vifs: NetworkInfo): Promise<void> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const { network_allocated: _dropped, ...metadata } = instance.get('system_metadata');
   instance.set('system_metadata', metadata);
-  instance.set('launched_at', novaTime(deps.clock.now()));
+  instance.set('launched_at', toNovaTime(deps.clock.now()));
   setAccessIps(deps.options.defaultAccessIpNetwork, instance, vifs);
   await saveState(deps, context, instance, { vmState: vmStates.active, taskState: null, powerState: await deps.driver.powerState(uuid) }, taskStates.spawning);
-  if (!deps.options.trackInstanceChanges) return;
-  try {
-    await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
-  } catch (err) {
-    log.warn({ err }, 'schedulers not told; the periodic sync will'); // the server is active: nothing to undo
-  }
+  if (deps.options.trackInstanceChanges) await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
 }
 
 function setAccessIps(label: string | null, instance: Build['args']['instance'], vifs: NetworkInfo): void {

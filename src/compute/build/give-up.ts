@@ -2,11 +2,11 @@
  * The end of a build that failed: nothing of it may remain here, because the row loses its host and Nova's API deletes such servers
  * without asking us.
  */
+import { vmStates, taskStates } from '../../objects/index.js';
 import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import { elevated } from '../../rpc/context.js';
-import { vmStates, taskStates } from '../../instances/index.js';
 import { faultText, isInstanceGone } from '../error-text.js';
 import { removeFromMachine } from '../machine-steps.js';
 import type { Operation } from '../operation.js';
@@ -73,7 +73,7 @@ async function reschedule(operation: Operation<BuildArguments>, error: unknown):
   const retry = filters['retry'] as Record<string, unknown>;
   log.info('build given back to the scheduler');
   await deps.conductor.rebuildElsewhere(context, {
-    instances: [instance.toWire()],
+    instances: [instance],
     image: wireArgs['image'],
     filter_properties: { ...filters, retry: { ...retry, exc: [`${text.message}\n`, `${text.details}\n`], exc_reason: text.message } },
     admin_password: wireArgs['admin_password'],

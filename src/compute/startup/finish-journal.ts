@@ -1,10 +1,11 @@
 /**
  * What the journal says was under way when the agent ended. An operation that never began is run as if its message came now. Of those
- * that began, a build is undone (the row becomes ERROR by the recovery table, as Nova does) and the others are run again: their steps
- * look before they act.
+ * that began, a build is undone (the row becomes ERROR by the recovery table, as Nova does) unless its row says that it was through,
+ * and the others are run again: their steps look before they act.
  */
 import type { InstanceUuid, OperationId } from '../../lib/ids.js';
 import type { JournalledOperation } from '../../journal/index.js';
+import { vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { WireMessage } from '../../rpc/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
@@ -36,16 +37,31 @@ export function planJournal(unfinished: readonly JournalledOperation[]): Journal
   };
 }
 
-/** Undoes and closes what will not be run again. A build that cannot be undone now stays for the next start. */
-export async function settleJournal(deps: Pick<ComputeDeps, 'journal' | 'driver' | 'plugger' | 'storage' | 'log'>, plan: ReturnType<typeof planJournal>): Promise<void> {
+/** vm_states that say nothing against undoing: the server never was its user's. */
+const unfinishedStates: ReadonlySet<string | null> = new Set([vmStates.building, vmStates.error, vmStates.deleted]);
+
+type Deps = Pick<ComputeDeps, 'journal' | 'driver' | 'plugger' | 'storage' | 'log'>;
+
+/**
+ * Undoes and closes what will not be run again. `instances` are the rows that name this host. A build that cannot be undone now stays
+ * for the next start.
+ */
+export async function settleJournal(deps: Deps, plan: ReturnType<typeof planJournal>, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void> {
   for (const operation of plan.close) await deps.journal.end(operation.id, 'undone');
+  const rows = new Map(instances.map((instance) => [instance.get('uuid'), instance]));
   for (const operation of plan.undo) {
+    const { id: op, instance } = operation;
+    const vmState = instance === null ? undefined : rows.get(instance)?.get('vm_state');
+    if (vmState !== undefined && !unfinishedStates.has(vmState)) {
+      await deps.journal.end(op, 'succeeded'); // killed between the last save and the end of the entry
+      continue;
+    }
     try {
-      if (operation.instance !== null) await removeFromMachine(deps, operation.instance);
-      await deps.journal.end(operation.id, 'undone');
-      deps.log.info({ op: operation.id, instance: operation.instance }, 'interrupted build undone');
+      if (instance !== null) await removeFromMachine(deps, instance);
+      await deps.journal.end(op, 'undone');
+      deps.log.info({ op, instance }, 'interrupted build undone');
     } catch (err) {
-      deps.log.error({ err, op: operation.id, instance: operation.instance }, 'interrupted build not undone; kept for the next start');
+      deps.log.error({ err, op, instance }, 'interrupted build not undone; kept for the next start');
     }
   }
 }

@@ -6,9 +6,9 @@
 import { parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
 import { unreachable } from '../../lib/assert.js';
 import type { Step } from '../../journal/index.js';
-import type { NovaObjectOf } from '../../objects/index.js';
+import { taskStates, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { RequestContext } from '../../rpc/context.js';
-import { decideRecovery, taskStates, vmStates, type RecoveryAction } from '../../instances/index.js';
+import { decideRecovery, type RecoveryAction } from '../../instances/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
 import { performOwn } from '../operation.js';

@@ -1,0 +1,17 @@
+/**
+ * nova-compute's duties: one file per RPC method, the wrappers around them, the resource tracker, the start-up. A message is journalled
+ * before it is acknowledged; each method then reads as the story an operator would tell. What can go wrong and how it recovers:
+ *
+ *   killed before `begin`    the message is run again after the restart
+ *   killed in a build        undone on this machine; the row becomes ERROR (nova-contract section 3)
+ *   killed in anything else  run again; steps look before they act
+ *   row changed meanwhile    the expected-task check fails; we step back, what we made is removed
+ */
+export type { ComputeDeps, ComputeOptions, ConfigDriveWriter } from './deps.js';
+export { computeEndpoint, computeRpcVersion } from './endpoint.js';
+export { syncPowerState } from './power-state.js';
+export { removeFromMachine } from './machine-steps.js';
+export { isInstanceGone } from './error-text.js';
+export { joinCloud } from './startup/join-cloud.js';
+export { planJournal } from './startup/finish-journal.js';
+export * from './resources/index.js';

@@ -1,0 +1,84 @@
+/** From the configuration file's words to the options that each part takes. Pure; nothing here knows how a part works. */
+import type { Config } from './config/index.js';
+import type { ComputeOptions } from './compute/index.js';
+import type { Auth, EndpointOptions, TlsOptions } from './openstack/index.js';
+import type { TopologyOptions, TlsOptions as BrokerTls } from './rpc/index.js';
+import { AgentError } from './lib/errors.js';
+
+type AuthSection = Config['placement'] | Config['neutron'] | Config['glance'] | Config['service_user'];
+type AdapterSection = Config['placement'] | Config['neutron'] | Config['glance'];
+
+const orAbsent = <T>(value: T | null): T | undefined => value ?? undefined;
+
+/** keystoneauth's options of one section. AgentError `config-invalid` when the section cannot log in. */
+export function authOf(section: AuthSection, name: string): Auth {
+  const missing = (option: string): never => {
+    throw new AgentError('config-invalid', `[${name}] ${option} is not set; without it the agent cannot log in to Keystone`);
+  };
+  const authUrl = section.auth_url ?? missing('auth_url');
+  const domainName = section.default_domain_name;
+  const domainId = section.default_domain_id;
+  const user = {
+    username: orAbsent(section.username), userId: orAbsent(section.user_id),
+    userDomainName: orAbsent(section.user_domain_name ?? domainName), userDomainId: orAbsent(section.user_domain_id ?? domainId),
+  };
+  if (section.auth_type === 'v3applicationcredential') {
+    return {
+      kind: 'application-credential', authUrl, ...user, id: orAbsent(section.application_credential_id), name: orAbsent(section.application_credential_name),
+      secret: section.application_credential_secret ?? missing('application_credential_secret'),
+    };
+  }
+  return {
+    kind: 'password', authUrl, ...user, password: section.password ?? missing('password'),
+    projectName: orAbsent(section.project_name), projectId: orAbsent(section.project_id),
+    projectDomainName: orAbsent(section.project_domain_name ?? domainName), projectDomainId: orAbsent(section.project_domain_id ?? domainId),
+  };
+}
+
+export const tlsOf = (section: AuthSection): TlsOptions => ({
+  cafile: orAbsent(section.cafile), insecure: section.insecure, certfile: orAbsent(section.certfile), keyfile: orAbsent(section.keyfile),
+});
+
+export const endpointOf = (section: AdapterSection): EndpointOptions => ({
+  serviceType: section.service_type, regionName: orAbsent(section.region_name), validInterfaces: section.valid_interfaces, endpointOverride: orAbsent(section.endpoint_override),
+});
+
+export function topologyOf(section: Config['oslo_messaging_rabbit']): TopologyOptions {
+  return {
+    durableQueues: section.amqp_durable_queues, autoDelete: section.amqp_auto_delete, quorumQueue: section.rabbit_quorum_queue,
+    transientQuorumQueue: section.rabbit_transient_quorum_queue, transientQueuesTtlSeconds: section.rabbit_transient_queues_ttl, streamFanout: section.rabbit_stream_fanout,
+    haQueues: section.rabbit_ha_queues, quorumDeliveryLimit: section.rabbit_quorum_delivery_limit, quorumMaxMemoryLength: section.rabbit_quorum_max_memory_length,
+    quorumMaxMemoryBytes: section.rabbit_quorum_max_memory_bytes,
+  };
+}
+
+export function brokerTlsOf(section: Config['oslo_messaging_rabbit']): BrokerTls | null {
+  if (!section.ssl) return null;
+  return {
+    ...(section.ssl_ca_file === null ? {} : { caFile: section.ssl_ca_file }),
+    ...(section.ssl_cert_file === null ? {} : { certFile: section.ssl_cert_file }),
+    ...(section.ssl_key_file === null ? {} : { keyFile: section.ssl_key_file }),
+  };
+}
+
+/** `node` is the hypervisor's own name; Nova's service host is [DEFAULT]host. */
+export function computeOptionsOf(config: Config, node: string): ComputeOptions {
+  const { DEFAULT: main } = config;
+  return {
+    host: main.host,
+    node,
+    instanceNameTemplate: main.instance_name_template,
+    vifPluggingTimeoutMs: main.vif_plugging_timeout * 1000,
+    isVifPluggingFatal: main.vif_plugging_is_fatal,
+    shutdownTimeoutMs: main.shutdown_timeout * 1000,
+    shutdownRetryMs: config.compute.shutdown_retry_interval * 1000,
+    forceConfigDrive: main.force_config_drive,
+    resumeGuestsOnHostBoot: main.resume_guests_state_on_host_boot,
+    isGroupPolicyUpcallDisabled: config.workarounds.disable_group_policy_check_upcall,
+    defaultAccessIpNetwork: main.default_access_ip_network_name,
+    trackInstanceChanges: config.filter_scheduler.track_instance_changes,
+    consoleTokenTtlSeconds: config.consoleauth.token_ttl,
+    isDeferredDeleteOn: main.reclaim_instance_interval > 0,
+    vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
+  };
+}

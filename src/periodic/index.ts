@@ -1,0 +1,10 @@
+/** Background duties, one file each; see duty.ts for what they promise. */
+export { startDuties, cronExpression, type Duty, type DutyDeps } from './duty.js';
+export { runHeartbeat } from './heartbeat.js';
+export { powerSync } from './power-sync.js';
+export { resourceAudit } from './resource-audit.js';
+export { schedulerSync } from './scheduler-sync.js';
+export { runningDeleted, type RunningDeletedOptions } from './running-deleted.js';
+export { imageCache } from './image-cache.js';
+export { nodeUpkeep } from './node-upkeep.js';
+export { consoleTokens } from './console-tokens.js';

@@ -1,0 +1,156 @@
+/**
+ * The crash table: each operation is killed before, in the middle of and after each of its effects; the agent is started again on what
+ * is left; then machine, rows, ports and allocations must be what they must be, and a delete must leave nothing.
+ */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { parseInstanceUuid } from '../../src/lib/ids.js';
+import type { WireMessage } from '../../src/rpc/index.js';
+import { startAgent, type Agent } from './agent.js';
+import type { CrashPoint, CrashWhen } from './crash.js';
+import { buildMessage, deleteMessage, rebootMessage, startMessage, stopMessage } from './messages.js';
+import { createWorld, remains, rowOf, traces, type Guest, type World } from './world.js';
+
+const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
+let folder = '';
+const lives: Agent[] = [];
+// Thousands of fsyncs: in memory where the system has such a folder.
+beforeEach(() => { folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'crash-table-')); });
+afterEach(async () => {
+  await buryAgents();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function live(world: World, journal: string, point: CrashPoint | null): Promise<Agent> {
+  const agent = await startAgent(world, journal, point);
+  lives.push(agent);
+  return agent;
+}
+
+const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0).map((agent) => agent.close())); };
+
+const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
+
+/** An active server, or a stopped one, made by an agent that was not killed. */
+async function prepared(state: 'none' | 'active' | 'stopped'): Promise<{ world: World; journal: string }> {
+  const world = createWorld();
+  const journal = mkdtempSync(join(folder, 'journal-'));
+  if (state === 'none') return { world, journal };
+  const agent = await live(world, journal, null);
+  await agent.receive(buildMessage(world, uuid));
+  if (state === 'stopped') await agent.receive(stopMessage(world, uuid));
+  expect(rowOf(world, uuid)?.get('vm_state')).toBe(state);
+  return { world, journal };
+}
+
+interface Case {
+  readonly name: string;
+  readonly from: 'none' | 'active' | 'stopped';
+  readonly message: (world: World) => WireMessage;
+  /** What must hold after the restart; the row may be gone. */
+  readonly check: (world: World) => void;
+}
+
+/** A server that runs: everything belongs together. */
+function expectRunning(world: World): void {
+  expect(rowOf(world, uuid)?.get('vm_state')).toBe('active');
+  expect(rowOf(world, uuid)?.get('task_state')).toBeNull();
+  expect(rowOf(world, uuid)?.get('power_state')).toBe(1);
+  expect(guestOf(world)?.isRunning).toBe(true);
+  expect(world.disks.get(uuid)).toEqual({ isGrown: true });
+  expect([...world.taps.values()]).toEqual([uuid]);
+}
+
+const cases: readonly Case[] = [
+  {
+    name: 'build', from: 'none', message: (world) => buildMessage(world, uuid),
+    check: (world) => {
+      const row = rowOf(world, uuid);
+      if (row?.get('vm_state') === 'active') return expectRunning(world);
+      expect(row?.get('vm_state')).toBe('error');
+      expect(row?.get('task_state')).toBeNull();
+      expect(remains(world, uuid)).toEqual([]);
+    },
+  },
+  {
+    name: 'delete', from: 'active', message: (world) => deleteMessage(world, uuid),
+    check: (world) => {
+      expect(rowOf(world, uuid)).toBeUndefined();
+      expect(remains(world, uuid)).toEqual([]);
+      expect(traces(world, uuid)).toEqual([]);
+    },
+  },
+  {
+    name: 'stop', from: 'active', message: (world) => stopMessage(world, uuid),
+    check: (world) => {
+      expect(rowOf(world, uuid)?.get('vm_state')).toBe('stopped');
+      expect(rowOf(world, uuid)?.get('task_state')).toBeNull();
+      expect(rowOf(world, uuid)?.get('power_state')).toBe(4);
+      expect(guestOf(world)?.isRunning).toBe(false);
+      expect(world.disks.has(uuid)).toBe(true);
+    },
+  },
+  { name: 'start', from: 'stopped', message: (world) => startMessage(world, uuid), check: expectRunning },
+  { name: 'soft reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'SOFT'), check: expectRunning },
+  { name: 'hard reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'HARD'), check: expectRunning },
+];
+
+async function run(one: Case, point: CrashPoint | null): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
+  const { world, journal } = await prepared(one.from);
+  // The start has effects of its own; count from the message on.
+  const quiet = await live(world, journal, null);
+  const offset = quiet.crash.effects.length;
+  const agent = await live(world, journal, point === null ? null : { ...point, effect: point.effect + offset });
+  const message = one.message(world);
+  await agent.receive(message);
+  const effects = agent.crash.effects.slice(offset);
+  // Killed before it was durable, the message is still the broker's and comes again.
+  const wasAccepted = !(agent.crash.isDead && effects.length === 1);
+  const next = await live(world, journal, null);
+  if (!wasAccepted) await next.receive(message);
+  await next.idle();
+  return { world, effects, wasAccepted, journal };
+}
+
+describe.each(cases)('$name', (one) => {
+  test('without a crash does what it should', async () => {
+    const { world } = await run(one, null);
+    one.check(world);
+    if (one.name === 'build') expectRunning(world);
+    if (one.name.includes('reboot')) expect(guestOf(world)?.starts).toBeGreaterThan(1);
+  });
+
+  test('killed at any effect, it is finished or undone after the restart, and a delete leaves nothing', async () => {
+    const { effects } = await run(one, null);
+    expect(effects.length).toBeGreaterThan(5);
+    for (let effect = 1; effect <= effects.length; effect += 1) {
+      for (const when of ['before', 'middle', 'after'] satisfies CrashWhen[]) {
+        const { world, journal } = await run(one, { effect, when });
+        const label = `${one.name} killed ${when} effect ${effect} (${effects[effect - 1]})`;
+        try {
+          one.check(world);
+        } catch (error) {
+          throw new Error(`${label}: ${(error as Error).message}`, { cause: error });
+        }
+        if (rowOf(world, uuid) === undefined) continue;
+        await buryAgents();
+        const agent = await live(world, journal, null);
+        await agent.receive(deleteMessage(world, uuid));
+        expect([label, rowOf(world, uuid), remains(world, uuid), traces(world, uuid)]).toEqual([label, undefined, [], []]);
+      }
+    }
+  }, 120_000);
+
+  test('the same message twice has one effect, also over a restart', async () => {
+    const { world, journal } = await prepared(one.from);
+    const message = one.message(world);
+    await (await live(world, journal, null)).receive(message);
+    const after = JSON.stringify([[...world.rows], [...world.folders], [...world.taps], world.events]);
+    const next = await live(world, journal, null);
+    await next.receive(message);
+    await next.receive(message);
+    expect(JSON.stringify([[...world.rows], [...world.folders], [...world.taps], world.events])).toBe(after);
+  });
+});

@@ -1,0 +1,88 @@
+/**
+ * Everything that survives the agent: Nova's rows, Neutron's ports, Placement's allocations, and the machine. The fakes below are
+ * views on it; a new agent on the same world is a restarted agent.
+ */
+import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
+import type { InstanceUuid } from '../../src/lib/ids.js';
+import type { GuestDefinition } from '../../src/virt/index.js';
+
+export const profile = profileNamed('zed');
+export const ourHost = 'sim-host';
+export const providerUuid = '99999999-9999-4999-8999-999999999999';
+export const imageId = '77777777-7777-4777-8777-777777777777';
+export const projectId = 'project-1';
+
+export interface Guest {
+  definition: GuestDefinition;
+  isRunning: boolean;
+  /** How often it was started: a reboot must show. */
+  starts: number;
+}
+
+export interface World {
+  /** uuid → wire form of the row; absent = destroyed. */
+  readonly rows: Map<string, WireObject>;
+  readonly faults: { uuid: string; message: string }[];
+  readonly events: { uuid: string; event: string; result: string | null }[];
+  /** port id → what Neutron knows */
+  readonly ports: Map<string, { instance: string; isBound: boolean; isActive: boolean }>;
+  /** consumer → has an allocation on our provider */
+  readonly allocations: Set<string>;
+  readonly rebuilds: unknown[];
+  readonly folders: Map<InstanceUuid, Guest | 'empty'>;
+  readonly disks: Map<InstanceUuid, { isGrown: boolean }>;
+  readonly graveyard: string[];
+  readonly taps: Map<string, InstanceUuid>;
+  readonly images: Set<string>;
+  /** Delivers Neutron's word to whichever agent lives. */
+  deliver: ((instance: InstanceUuid, name: string, tag: string) => void) | null;
+}
+
+export function createWorld(): World {
+  return {
+    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), graveyard: [],
+    taps: new Map(), images: new Set(), deliver: null,
+  };
+}
+
+export const sameFields = { project_id: projectId, user_id: 'user-1' } as const;
+
+/** A row as the API makes it, before any host is chosen. */
+export function newInstance(uuid: InstanceUuid, over: Readonly<Record<string, unknown>> = {}): NovaObjectOf<'Instance'> {
+  const flavor = createObject(profile, 'Flavor', {
+    id: 1, name: 'm1.nano', flavorid: '1', memory_mb: 128, vcpus: 1, root_gb: 1, ephemeral_gb: 0, swap: 0, extra_specs: {},
+  });
+  const cache = createObject(profile, 'InstanceInfoCache', { instance_uuid: uuid, network_info: '[]' });
+  const instance = createObject(profile, 'Instance', {
+    id: 1, uuid, host: null, node: null, launched_on: null, vm_state: 'building', task_state: 'scheduling', power_state: 0, display_name: 'sim', hostname: 'sim',
+    image_ref: imageId, memory_mb: 128, vcpus: 1, root_gb: 1, ephemeral_gb: 0, root_device_name: null, config_drive: '', metadata: {}, system_metadata: {},
+    availability_zone: null, access_ip_v4: null, access_ip_v6: null, launched_at: null, terminated_at: null, deleted: false, os_type: null, trusted_certs: null,
+    numa_topology: null, pci_requests: null, flavor, info_cache: cache, ...sameFields, ...over,
+  });
+  instance.resetChanges();
+  return instance;
+}
+
+/** A fresh object of a row; undefined when it was destroyed. */
+export function rowOf(world: World, uuid: string): NovaObjectOf<'Instance'> | undefined {
+  const wire = world.rows.get(uuid);
+  return wire === undefined ? undefined : (parseObject(wire) as NovaObjectOf<'Instance'>);
+}
+
+/** What is on the machine of one instance, in words; empty = nothing. */
+export function remains(world: World, uuid: InstanceUuid): string[] {
+  const folder = world.folders.get(uuid);
+  return [
+    ...(folder === undefined ? [] : [folder === 'empty' ? 'an empty folder' : folder.isRunning ? 'a running guest' : 'a folder']),
+    ...(world.disks.has(uuid) ? ['a disk'] : []),
+    ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),
+  ];
+}
+
+/** What is left of one instance in the cloud, besides its row. */
+export function traces(world: World, uuid: InstanceUuid): string[] {
+  return [
+    ...[...world.ports].filter(([, port]) => port.instance === uuid).map(([id]) => `port ${id}`),
+    ...(world.allocations.has(uuid) ? ['an allocation'] : []),
+  ];
+}
