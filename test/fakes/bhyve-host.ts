@@ -152,7 +152,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
   }
 
   const tools: Partial<Record<ToolName, (args: readonly string[]) => RunResult>> = {
-    daemon, bhyvectl, bhyve, ifconfig: ifconfig.run, kldstat: () => ok(), kldload: () => ok(), 'freebsd-version': () => ok('13.2-RELEASE\n'),
+    daemon, bhyvectl, bhyve, ifconfig: (args) => ifconfig.run(args), kldstat: () => ok(), kldload: () => ok(), 'freebsd-version': () => ok('13.2-RELEASE\n'),
     uptime: () => ok(' 5:41AM  up 38 mins, 0 users, load averages: 1.33, 1.27, 1.10\n'),
     netstat: () => ok('{"statistics": {"socket": []}}\n'),
   };

@@ -45,7 +45,7 @@ async function adoptOne(
     // The stop that wrote it died with the agent; if it is wanted still, it is asked for again.
     await files.forget(instance, ['stopMarker']);
     const isSupervised = seen.kind === 'coming-up' || seen.isSupervised;
-    watch.note(instance, { kind: 'running', pid: seen.kind === 'running' ? seen.process.pid : 0, isSupervised });
+    watch.note(instance, { kind: 'running', pid: seen.kind === 'running' ? seen.process.pid : null, isSupervised });
     if (!isSupervised) log.warn({ instance }, 'a guest has lost its supervisor; its exit status will not be known');
     return 'adopted';
   }

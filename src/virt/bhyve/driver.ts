@@ -107,7 +107,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
 
   return {
     async prepare() {
-      probed ??= await probeCapabilities(host, { firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot' });
+      probed = await probeCapabilities(host, { firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot' });
       assertUsable(probed);
       await host.files.makeDirectory(files.root, 0o700);
       await host.files.makeDirectory(files.events, 0o700);

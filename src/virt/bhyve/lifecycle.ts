@@ -126,7 +126,12 @@ export async function putAway(deps: LifecycleDeps, instance: InstanceUuid, isSto
   const seen = await observeGuest(deps, instance);
   const unseen = seen.kind === 'left-over' ? unseenEnd(deps, reason === '' ? 'the supervisor was gone when the guest ended' : reason, isStopping) : null;
   await cleanLeftovers(deps, instance, unseen, deps.log);
-  return (await deps.files.readVerdict(instance)) ?? null;
+  const verdict = (await deps.files.readVerdict(instance)) ?? null;
+  if (verdict === null || !isStopping || verdict.isStopping) return verdict;
+  // Off because somebody wants it off, whatever happened before: the log has the crash, Nova's power state is "shutdown".
+  const settledVerdict = { ...verdict, isStopping };
+  await deps.files.writeVerdict(instance, settledVerdict);
+  return settledVerdict;
 }
 
 /** Power button, then a start; false (and the guest as it was) if it does not end in time. */

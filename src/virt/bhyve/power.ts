@@ -9,6 +9,8 @@ import { observeGuest, type ObserveDeps, type Observation } from './observe-gues
 import { guestTitle } from './proof.js';
 
 const pollMs = 200;
+/** A caller that names no interval must not make us press the button without pause. */
+const minRetryMs = 1000;
 /** How long a forced power-off may take before SIGKILL, and SIGKILL before we give up. */
 const forceMs = 5000;
 const killMs = 20_000;
@@ -35,7 +37,7 @@ export async function pressPowerButton(deps: PowerDeps, instance: InstanceUuid, 
   while (deps.clock.monotonicMs() < deadline) {
     if (!(await deps.host.processes.signal(proofOf(instance, process), 'SIGTERM'))) break;
     const left = deadline - deps.clock.monotonicMs();
-    if (await waitForVerdict(deps, instance, Math.min(options.retryMs, left), options.signal)) return true;
+    if (await waitForVerdict(deps, instance, Math.min(Math.max(options.retryMs, minRetryMs), left), options.signal)) return true;
   }
   return hasEnded(await observeGuest(deps, instance));
 }

@@ -19,7 +19,8 @@ const sweepMs = 5000;
 /** With guests that have no supervisor, whose end only ps shows. */
 const orphanSweepMs = 1000;
 
-type Known = { readonly kind: 'running'; readonly pid: number; readonly isSupervised: boolean } | { readonly kind: 'stopped' };
+/** The pid is null while a guest is coming up. */
+type Known = { readonly kind: 'running'; readonly pid: number | null; readonly isSupervised: boolean } | { readonly kind: 'stopped' };
 
 export interface Watch {
   /** Records what an operation of ours, or adoption, made of a guest; null when it is gone. */
@@ -68,7 +69,7 @@ export function createWatch(deps: WatchDeps): Watch {
       const { pid } = seen.process;
       known.set(instance, { kind: 'running', pid, isSupervised: seen.isSupervised });
       if (before.kind === 'stopped') emit(instance, 'started', null);
-      else if (before.pid !== pid) emit(instance, 'rebooted', { kind: 'rebooted', at: clock.now().toISOString() });
+      else if (before.pid !== null && before.pid !== pid) emit(instance, 'rebooted', { kind: 'rebooted', at: clock.now().toISOString() });
       return;
     }
     known.set(instance, { kind: 'stopped' });

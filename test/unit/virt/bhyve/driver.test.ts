@@ -176,6 +176,24 @@ test('a guest that crashed while the agent was away is crashed, with the signal'
   expect(await driver.state(instanceA)).toMatchObject({ kind: 'stopped', verdict: { kind: 'crashed', signal: 'SIGABRT' } });
 });
 
+test('a crashed guest that somebody stops is off, not crashed any more', async () => {
+  await driver.define(guestDefinition());
+  await driver.start(instanceA);
+  host.exit(instanceA, 134);
+  expect(await driver.powerState(instanceA)).toBe(powerStates.crashed);
+  await driver.stop(instanceA, graceful);
+  expect(await driver.powerState(instanceA)).toBe(powerStates.shutdown);
+});
+
+test('a host that was unusable is looked at again at the next prepare', async () => {
+  host.sysctls.set('hw.vmm.svm.features', '0');
+  driver = newDriver();
+  await expect(driver.prepare()).rejects.toMatchObject({ code: 'host-unusable' });
+  expect(driver.capabilities.findings.find(({ probe }) => probe === 'virtualization')).toMatchObject({ isOk: false });
+  host.sysctls.set('hw.vmm.svm.features', '1');
+  await expect(driver.prepare()).resolves.toMatchObject({ canVirtualize: true });
+});
+
 test('after a reset of the host, guests are off with a verdict that says why', async () => {
   await driver.define(guestDefinition());
   await driver.start(instanceA);
