@@ -40,7 +40,8 @@ export function ec2MetaData(input: ConfigDriveInput): Record<string, unknown> {
   return {
     'ami-id': ec2.amiId, 'ami-launch-index': input.launchIndex, 'ami-manifest-path': 'FIXME', 'instance-id': ec2.instanceId, hostname: input.hostname,
     'local-ipv4': addresses.find((ip) => ip.version === 4)?.address ?? '', 'reservation-id': input.reservationId, 'security-groups': input.securityGroups,
-    ...(keyPair === null ? {} : { 'public-keys': { 0: { 'openssh-key': keyPair.publicKey } } }),
+    // Nova means to leave `_name` out of the drive, but does not: guests have always seen it.
+    ...(keyPair === null ? {} : { 'public-keys': { 0: { _name: `0=${keyPair.name}`, 'openssh-key': keyPair.publicKey } } }),
     'local-hostname': input.hostname, 'public-hostname': input.hostname, 'public-ipv4': floating, 'instance-type': input.flavorName,
     'block-device-mapping': blockDevices(input),
     ...(ec2.kernelId === null ? {} : { 'kernel-id': ec2.kernelId }),

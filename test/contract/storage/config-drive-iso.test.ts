@@ -22,7 +22,7 @@ const input: ConfigDriveInput = {
   adminPassword: 's3cret', networkInfo: [], vendorData: {}, randomSeed: new Uint8Array(512), devices: [],
 };
 const host = (searchPath?: string): ReturnType<typeof createHost> =>
-  createHost({ searchPath: searchPath ?? '/usr/sbin:/usr/bin:/sbin:/bin', deviceRoot: '/dev', clock: systemClock, log: recordingLog().log, metrics: noMetrics });
+  createHost({ path: searchPath ?? '/usr/sbin:/usr/bin:/sbin:/bin', deviceRoot: '/dev', clock: systemClock, log: recordingLog().log, metrics: noMetrics });
 
 test('the image has the exact label, every file of the tree, and nobody else may read it', async () => {
   const path = join(folder, 'config.iso');
