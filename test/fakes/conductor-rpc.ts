@@ -215,7 +215,7 @@ export class FakeConductorRpc implements RpcClient {
     const data = object['nova_object.data'];
     const changed = Object.fromEntries((object['nova_object.changes'] ?? []).map((field) => [field, data[field]]));
     const created = (rows: Data[], extra: Data = {}): unknown => {
-      const row = { ...CHECKED_OUT, id: this.#nextId++, ...extra, ...data };
+      const row = { ...CHECKED_OUT, id: this.#nextId++, ...extra, ...stripped(data) };
       rows.push(row);
       return [{ ...row, obj_what_changed: [] }, null];
     };

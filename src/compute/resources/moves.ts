@@ -18,20 +18,22 @@ interface Place { readonly host: string; readonly node: string }
 export function planMoves(
   migrations: readonly NovaObjectOf<'Migration'>[], instances: ReadonlyMap<string, NovaObjectOf<'Instance'>>, tracked: ReadonlySet<string>, here: Place,
 ): MovePlan {
-  const usages: Usage[] = [];
-  const stale: NovaObjectOf<'Migration'>[] = [];
-  for (const migration of newestOfEach(migrations)) {
+  const moving = migrations.filter((migration) => {
     const instance = instances.get(migration.get('instance_uuid') ?? '');
-    if (instance === undefined || !isMoving(instance)) continue;
-    const current = instance.maybe('migration_context')?.maybe('migration_id') as number | null | undefined;
-    if (current !== undefined && current !== null && current !== migration.get('id')) {
-      stale.push(migration);
-      continue;
-    }
-    const flavor = flavorHere(migration, instance, tracked.has(instance.get('uuid')), here);
-    if (flavor !== null) usages.push(usageOf(flavor, isBootFromVolume(instance, [])));
+    return instance !== undefined && isMoving(instance);
+  });
+  // The instance itself knows which move it is in. Only then does the newest count: a stale one may have been written to later.
+  const isForgotten = (migration: NovaObjectOf<'Migration'>): boolean => {
+    const current = instances.get(migration.get('instance_uuid') ?? '')?.maybe('migration_context')?.maybe('migration_id') as number | null | undefined;
+    return current !== undefined && current !== null && current !== migration.get('id');
+  };
+  const usages: Usage[] = [];
+  for (const migration of newestOfEach(moving.filter((one) => !isForgotten(one)))) {
+    const instance = instances.get(migration.get('instance_uuid') ?? '');
+    const flavor = instance === undefined ? null : flavorHere(migration, instance, tracked.has(instance.get('uuid')), here);
+    if (instance !== undefined && flavor !== null) usages.push(usageOf(flavor, isBootFromVolume(instance, [])));
   }
-  return { usages, stale };
+  return { usages, stale: moving.filter((one) => isForgotten(one) && one.maybe('status') !== 'error') };
 }
 
 /** Which flavor's place this host holds for the move, besides a tracked instance's own. */

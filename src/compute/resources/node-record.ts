@@ -66,6 +66,7 @@ export async function openNode(
   if (existing.get('uuid') !== uuid) {
     throw new AgentError('node-identity-conflict', `the cloud knows this node as ${existing.get('uuid')}, we are ${uuid}: correct the file compute_id and restart`);
   }
+  existing.resetChanges(); // lists that the conductor makes anew while reading come marked as changed
   if (existing.maybe('deleted') === true) await undelete(deps, context, existing);
   if (existing.get('host') !== host) {
     log.warn({ from: existing.get('host'), to: host }, 'compute node record of another host taken over');

@@ -42,12 +42,14 @@ const worthAnotherLook = new Set<string | undefined>(['placement-generation-conf
 export function createProviderReport(deps: ProviderReportDeps): ProviderReport {
   const { placement, uuid, log } = deps;
   let stored: Stored | undefined;
-  /** Traits that this Placement has, as far as we asked. */
-  let usable = new Set<string>();
+  /** Traits that we asked about since the provider was last read: true if this Placement has them. */
+  let asked = new Map<string, boolean>();
 
   async function current(): Promise<Stored> {
     const isFresh = stored !== undefined && (deps.refreshMs === 0 || deps.clock.monotonicMs() - stored.readAtMs < deps.refreshMs);
-    if (!isFresh || stored === undefined) stored = await readProvider(deps);
+    if (isFresh && stored !== undefined) return stored;
+    stored = await readProvider(deps);
+    asked = new Map();
     return stored;
   }
 
@@ -82,9 +84,9 @@ export function createProviderReport(deps: ProviderReportDeps): ProviderReport {
   }
 
   async function reportTraits(wish: TraitWish): Promise<void> {
-    usable = await learnTraits(deps, ownTraits(wish), usable);
     const before = await current();
-    const wanted = wantedTraits(wish, before.traits, usable);
+    await askForTraits(deps, ownTraits(wish), asked);
+    const wanted = wantedTraits(wish, before.traits, new Set([...asked.keys()].filter((trait) => asked.get(trait))));
     if (sameTraits(wanted, before.traits)) return;
     stored = { ...before, traits: wanted, generation: await placement.putTraits(uuid, before.generation, wanted) };
     log.info({ added: wanted.filter((trait) => !before.traits.includes(trait)), removed: before.traits.filter((trait) => !wanted.includes(trait)) }, 'traits reported');
@@ -120,17 +122,13 @@ async function readProvider({ placement, uuid, name, clock, log }: ProviderRepor
 }
 
 /** Asks once for each trait; makes our own custom ones; one that Placement is too old for is left out. */
-async function learnTraits({ placement, log }: ProviderReportDeps, wanted: readonly string[], usable: ReadonlySet<string>): Promise<Set<string>> {
-  const unknown = wanted.filter((trait) => !usable.has(trait));
-  if (unknown.length === 0) return new Set(usable);
-  const known = new Set([...usable, ...await placement.knownTraits(unknown)]);
-  for (const trait of unknown.filter((name) => !known.has(name))) {
-    if (!isCustom(trait)) {
-      log.debug({ trait }, 'Placement does not know this trait; left out');
-      continue;
-    }
-    await placement.createCustomTrait(trait);
-    known.add(trait);
+async function askForTraits({ placement, log }: ProviderReportDeps, wanted: readonly string[], asked: Map<string, boolean>): Promise<void> {
+  const unasked = wanted.filter((trait) => !asked.has(trait));
+  if (unasked.length === 0) return;
+  const known = await placement.knownTraits(unasked);
+  for (const trait of unasked) {
+    if (!known.has(trait) && isCustom(trait)) await placement.createCustomTrait(trait);
+    else if (!known.has(trait)) log.debug({ trait }, 'Placement does not know this trait; left out');
+    asked.set(trait, known.has(trait) || isCustom(trait));
   }
-  return known;
 }
