@@ -146,7 +146,8 @@ export function topologyRefusal(error: unknown, thing: { kind: 'queue' | 'exchan
   }
   if (code === 406) {
     const argument = /inequivalent arg '([^']+)'/.exec(text)?.[1] ?? 'unknown';
-    const [, ours = 'unset', theirs = 'unset'] = /received (?:the value )?'([^']*)'.* but current is (?:the value )?'([^']*)'/.exec(text) ?? [];
+    const ours = /received (?:the value )?'([^']*)'/.exec(text)?.[1] ?? 'none';
+    const theirs = /current is (?:the value )?'([^']*)'/.exec(text)?.[1] ?? 'none';
     const option = optionOf(argument, thing.role);
     const advice = option === undefined ? 'make the [oslo_messaging_rabbit] options equal to the control plane\'s' : `set [oslo_messaging_rabbit]${option} as in the control plane's nova.conf`;
     return refusal(`it exists with ${argument}=${theirs}, we ask for ${ours}; ${advice}, or delete the ${thing.kind}`, { option, argument, ours, theirs });
