@@ -7,4 +7,6 @@ export { schedulerSync } from './scheduler-sync.js';
 export { runningDeleted, type RunningDeletedOptions } from './running-deleted.js';
 export { imageCache } from './image-cache.js';
 export { nodeUpkeep } from './node-upkeep.js';
+export { healInfoCache } from './heal-info-cache.js';
+export { releaseCheck } from './release-check.js';
 export { consoleTokens } from './console-tokens.js';

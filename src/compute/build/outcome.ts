@@ -13,7 +13,7 @@ export type BuildFailure =
   | { readonly kind: 'interrupted' };
 
 const networkClasses = new Set([
-  'NoMoreFixedIps', 'ExternalNetworkAttachForbidden', 'VirtualInterfaceCreateException', 'VirtualInterfaceMacAddressException', 'VirtualInterfacePlugException',
+  'ExternalNetworkAttachForbidden', 'VirtualInterfaceCreateException', 'VirtualInterfaceMacAddressException', 'VirtualInterfacePlugException',
   'FixedIpLimitExceeded', 'FixedIpNotFoundForAddress', 'FixedIpAlreadyInUse', 'UnableToAutoAllocateNetwork', 'NetworksWithQoSPolicyNotSupported', 'NetworkNotFound',
   'NetworkAmbiguous', 'PortInUse', 'PortNotFound', 'PortNotUsable', 'PortBindingFailed', 'PortRequiresFixedIP', 'SecurityGroupNotFound', 'SecurityGroupCannotBeApplied',
 ]);
@@ -24,12 +24,14 @@ const requestClasses = new Set([
 
 export const networkAbortText = 'Failed to allocate the network(s), not rescheduling.';
 
-/** Whether the error says that the network could not be given. PortBindingFailed is about this host: another may bind. */
+/** What to do with a build after this error. PortBindingFailed is about this host: another may bind. */
 export function classifyBuildFailure(error: unknown): BuildFailure {
   if (codeOf(error) === 'shutting-down') return { kind: 'interrupted' };
   if (isDeletedMeanwhile(error) || isTaskStateConflict(error)) return { kind: 'deleted' };
   if (error instanceof AgentError && error.code === 'group-policy-violated') return { kind: 'reschedule', byPolicy: true };
-  const className = wireFaultOf(error)?.className;
+  const fault = wireFaultOf(error);
+  const className = fault?.className;
+  if (fault?.className === 'NoMoreFixedIps') return { kind: 'abort', reason: `Failed to allocate the network(s) with error ${fault.message}, not rescheduling.` };
   if (className === 'PortBindingFailed') return { kind: 'reschedule', byPolicy: false };
   if (className !== undefined && networkClasses.has(className)) return { kind: 'abort', reason: networkAbortText };
   if (className !== undefined && requestClasses.has(className)) return { kind: 'abort', reason: null };

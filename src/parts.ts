@@ -1,0 +1,83 @@
+/** The real parts, made from the configuration. main.ts and the operator's commands use what they need of them. */
+import type { Config } from './config/index.js';
+import { createConductor, type Conductor } from './conductor/index.js';
+import { createHost, type Host } from './host/index.js';
+import { systemClock } from './lib/clock.js';
+import type { Logger, Metrics } from './observe/index.js';
+import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, type GlanceClient, type NeutronClient, type PlacementClient, type Session } from './openstack/index.js';
+import { authOf, brokerTlsOf, endpointOf, tlsOf, topologyOf } from './options.js';
+import { createRpc, type Rpc } from './rpc/index.js';
+import { createStorage, type NodeStorage } from './storage/index.js';
+import { createBhyveDriver, type HypervisorDriver } from './virt/index.js';
+
+const clock = systemClock;
+const MiB = 1024 * 1024;
+
+/** What this machine has; enough for the operator's commands. */
+export interface NodeParts {
+  readonly host: Host;
+  readonly driver: HypervisorDriver;
+  readonly storage: NodeStorage;
+}
+
+export function makeNode(config: Config, log: Logger, metrics: Metrics): NodeParts {
+  const { agent, bhyve, vnc, zfs, DEFAULT: main } = config;
+  const host = createHost({ deviceRoot: agent.device_root, path: agent.path.join(':'), clock, log: log.child({ part: 'host' }), metrics });
+  const driver = createBhyveDriver({
+    host, clock, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
+    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null,
+    consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
+  });
+  const limit = config.compute.max_concurrent_disk_ops;
+  const storage = createStorage({
+    host, clock, log: log.child({ part: 'storage' }), metrics, root: zfs.root, scratch: `${main.state_path}/scratch`, ...(limit > 0 ? { limits: { maxConversions: limit } } : {}),
+  });
+  return { host, driver, storage };
+}
+
+/** What the cloud gives. */
+export interface CloudParts {
+  readonly rpc: Rpc;
+  readonly conductor: Conductor;
+  readonly placement: PlacementClient;
+  readonly neutron: NeutronClient;
+  readonly glance: GlanceClient;
+  close(): Promise<void>;
+}
+
+export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal: AbortSignal): CloudParts {
+  const { DEFAULT: main, oslo_messaging_rabbit: rabbit } = config;
+  const rpc = createRpc({
+    transportUrl: main.transport_url, host: main.host, clock, log, metrics, exchange: main.control_exchange, topology: topologyOf(rabbit), tls: brokerTlsOf(rabbit),
+    loginMethod: rabbit.rabbit_login_method, heartbeatSeconds: rabbit.heartbeat_timeout_threshold, responseTimeoutMs: main.rpc_response_timeout * 1000,
+    reportIntervalMs: main.report_interval * 1000, ...(rabbit.rabbit_qos_prefetch_count > 0 ? { prefetch: rabbit.rabbit_qos_prefetch_count } : {}),
+  });
+  const conductor = createConductor({ rpc: rpc.client, clock, log: log.child({ part: 'conductor' }), signal });
+  const httpLog = log.child({ part: 'http' });
+  const sessions: Session[] = [];
+  const session = (section: 'placement' | 'neutron' | 'glance' | 'service_user'): Session => {
+    // [glance] often has no log-in of its own: its requests carry the user's token, and only TLS options and the catalogue are needed.
+    const login = section === 'glance' && config.glance.auth_url === null ? 'neutron' : section;
+    const made = createSession({
+      section, auth: authOf(config[login], login), tls: tlsOf(config[section]), clock, log: httpLog,
+      ...(config[section].timeout === null ? {} : { timeoutMs: config[section].timeout * 1000 }),
+    });
+    sessions.push(made);
+    return made;
+  };
+  const serviceUser = config.service_user.send_service_user_token ? session('service_user') : null;
+  const placement = createPlacementClient({ session: session('placement'), endpoint: endpointOf(config.placement), clock });
+  const neutron = createNeutronClient({
+    session: session('neutron'), serviceUser, endpoint: endpointOf(config.neutron), extensionsMs: config.neutron.extension_sync_interval * 1000, clock,
+  });
+  const glance = createGlanceClient({
+    session: session('glance'), serviceUser, endpoint: endpointOf(config.glance), apiServers: config.glance.api_servers, numRetries: config.glance.num_retries, clock, log: httpLog,
+  });
+  return {
+    rpc, conductor, placement, neutron, glance,
+    async close() {
+      sessions.forEach((one) => one.close());
+      await rpc.close();
+    },
+  };
+}

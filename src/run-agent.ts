@@ -1,0 +1,179 @@
+/**
+ * The life of the service: from an empty process to serving, and back. The order of the start is nova-contract section 2: other services
+ * judge this host by what exists at each moment.
+ *
+ *   node prepared ∥ bus reached ─▶ release ─▶ identity ─▶ L2 agent ─▶ cloud joined ─▶ queues consumed ─▶ heartbeat, duties
+ */
+import { dirname } from 'node:path';
+import { Semaphore } from 'async-mutex';
+import {
+  computeEndpoint, createResourceTracker, establishIdentity, joinCloud, planJournal, type ComputeDeps,
+} from './compute/index.js';
+import type { Config } from './config/index.js';
+import { createEventWaiters, createGate, shuttingDown } from './instances/index.js';
+import { openJournal } from './journal/index.js';
+import { AgentError } from './lib/errors.js';
+import { systemClock, withTimeout } from './lib/clock.js';
+import { createL2Agent, createPlugger, createPorts, type L2AgentService, type Plugger } from './network/index.js';
+import type { Logger, Metrics } from './observe/index.js';
+import { adminContext } from './rpc/context.js';
+import type { RpcServer } from './rpc/index.js';
+import { createConfigDriveWriter } from './storage/index.js';
+import { computeOptionsOf } from './options.js';
+import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
+import { dutiesOf } from './duties.js';
+import { runHeartbeat, startDuties } from './periodic/index.js';
+
+const clock = systemClock;
+
+export interface AgentRun {
+  /** For /readyz. */
+  readonly rpcHealth: () => ReturnType<CloudParts['rpc']['health']>;
+  readonly isServing: boolean;
+  /** Ends the service in good order; resolves when everything is closed. */
+  stop(): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly config: Config;
+  /** Files that were read: their folders are looked through for compute_id. */
+  readonly configFiles: readonly string[];
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Fires when the start should be given up. */
+  readonly signal: AbortSignal;
+}
+
+/** Resolves when the agent serves. Rejects when it must not start (lost identity, unusable host …): the error says what to do. */
+export async function startAgent(options: RunOptions): Promise<AgentRun> {
+  const { config, log, metrics } = options;
+  const stopping = new AbortController();
+  const node = makeNode(config, log, metrics);
+  const cloud = makeCloud(config, log, metrics, stopping.signal);
+  const bothSignals = AbortSignal.any([options.signal, stopping.signal]);
+  const startedMs = clock.monotonicMs();
+  try {
+    const [capabilities] = await Promise.all([
+      node.driver.prepare(),
+      node.storage.prepare(),
+      cloud.conductor.waitUntilAlive(bothSignals),
+    ]);
+    log.info({ release: capabilities.release, architecture: capabilities.architecture }, 'host is usable');
+    const run = await serve(options, node, cloud, stopping);
+    log.info({ ms: Math.round(clock.monotonicMs() - startedMs) }, 'serving');
+    return run;
+  } catch (error) {
+    stopping.abort(shuttingDown());
+    await cloud.close();
+    await node.driver.close();
+    throw error;
+  }
+}
+
+async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, stopping: AbortController): Promise<AgentRun> {
+  const { config, log, metrics } = options;
+  const { conductor, rpc } = cloud;
+  const { DEFAULT: main } = config;
+  const ownContext: ComputeDeps['ownContext'] = (readDeleted = 'no') => adminContext({ readDeleted, timestamp: clock.now() });
+
+  const profile = await conductor.negotiate();
+  await refuseTooOldCloud(conductor, ownContext());
+  const service = await conductor.services.byHostAndBinary(ownContext(), main.host, 'nova-compute');
+  const guests = await node.driver.list();
+  const uuid = await establishIdentity({
+    files: node.host.files, conductor, log, statePath: main.state_path, configPaths: [...new Set(options.configFiles.map((file) => dirname(file)))], host: main.host, node: main.host,
+  }, ownContext(), service, guests.length);
+
+  const journal = await openJournal(`${main.state_path}/journal`, { clock, log: log.child({ part: 'journal' }), metrics });
+  const plan = planJournal(journal.unfinished());
+  const { l2, plugger } = makeWiring(options, node, cloud);
+  const deps: ComputeDeps = {
+    options: computeOptionsOf(config, main.host), conductor, clock, log, metrics, journal, ownContext,
+    ports: createPorts({ neutron: cloud.neutron, conductor, clock, log: log.child({ part: 'ports' }) }),
+    plugger,
+    storage: node.storage, driver: node.driver, placement: cloud.placement, glance: cloud.glance,
+    tracker: createResourceTracker({
+      conductor, placement: cloud.placement, driver: node.driver, storage: node.storage, clock, log: log.child({ part: 'resources' }), uuid,
+      options: {
+        host: main.host, node: main.host, hostIp: main.my_ip,
+        reserved: { vcpus: main.reserved_host_cpus, memoryMiB: main.reserved_host_memory_mb, diskMiB: main.reserved_host_disk_mb },
+        ratios: { cpu: main.cpu_allocation_ratio, ram: main.ram_allocation_ratio, disk: main.disk_allocation_ratio },
+        initialRatios: { cpu: main.initial_cpu_allocation_ratio, ram: main.initial_ram_allocation_ratio, disk: main.initial_disk_allocation_ratio },
+        associationRefreshMs: config.compute.resource_provider_association_refresh * 1000, excludedImageTypes: config.compute.image_type_exclude_list,
+      },
+    }),
+    configDrive: createConfigDriveWriter({ host: node.host, folderOf: (instance) => node.driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain }),
+    gate: createGate({ log, metrics }), waiters: createEventWaiters(), resumedOperations: plan.resumed,
+    buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
+  };
+
+  const background: Promise<void>[] = [];
+  if (l2 !== null) background.push(l2.run(stopping.signal));
+  const row = await joinCloud(deps, service, plan);
+  const server = rpc.server([computeEndpoint(deps)]);
+  await server.start();
+  log.info({ profile: profile.name, provider: uuid }, 'queues consumed');
+  for (const { message } of plan.again) {
+    server.dispatch(message).catch((err: unknown) => log.warn({ err }, 'interrupted operation failed after the restart'));
+  }
+  background.push(runHeartbeat({
+    conductor, clock, log, ownContext, intervalMs: main.report_interval * 1000, firstAfterMs: Math.min(5, main.report_interval) * 1000,
+  }, row, stopping.signal));
+  const stopDuties = main.periodic_enable
+    ? startDuties(dutiesOf(deps, config, row), { clock, log, metrics, random: Math.random, fuzzySeconds: main.periodic_fuzzy_delay })
+    : async (): Promise<void> => undefined;
+
+  let isServing = true;
+  return {
+    rpcHealth: () => rpc.health(),
+    get isServing() {
+      return isServing;
+    },
+    async stop() {
+      isServing = false;
+      await drain(server, deps, main.graceful_shutdown_timeout * 1000);
+      await stopDuties();
+      stopping.abort(shuttingDown());
+      await Promise.all(background);
+      await cloud.close();
+      await node.driver.close();
+      await journal.close();
+    },
+  };
+}
+
+/** Taps and who speaks to Neutron about them; each needs the other. */
+function makeWiring({ config, log, metrics }: RunOptions, node: NodeParts, cloud: CloudParts): { l2: L2AgentService | null; plugger: Plugger } {
+  const { enabled, bridge_mappings: bridgeMappings, interface_mappings: interfaceMappings, report_interval: seconds } = config.l2_agent;
+  const l2: L2AgentService | null = enabled
+    ? createL2Agent({
+      client: cloud.rpc.client, host: config.DEFAULT.host, bridgeMappings, interfaceMappings, reportIntervalMs: seconds * 1000, clock, log, metrics,
+      listDevices: async () => (await plugger.listOwned()).map((tap) => tap.port),
+    })
+    : null;
+  const plugger: Plugger = createPlugger({ host: node.host, l2, clock, log: log.child({ part: 'plugger' }), bridgeMappings, interfaceMappings });
+  return { l2, plugger };
+}
+
+/** New work stays with the broker; what goes on may end, and events that it waits for still come in. */
+async function drain(server: RpcServer, deps: ComputeDeps, graceMs: number): Promise<void> {
+  await server.stop(['compute']);
+  deps.gate.close();
+  try {
+    await withTimeout(deps.clock, graceMs, 'work under way', (signal) => server.drained(signal));
+  } catch (err) {
+    deps.log.warn({ err, inFlight: server.inFlight }, 'work under way did not end in time; the journal goes on with it after the restart');
+  }
+  deps.waiters.close();
+  await server.stop();
+}
+
+/** Nova's oldest computes that a new one may stand beside; 0 = none yet. */
+const oldestService = 61;
+
+async function refuseTooOldCloud(conductor: CloudParts['conductor'], context: ReturnType<ComputeDeps['ownContext']>): Promise<void> {
+  const minimum = await conductor.services.minimumVersion(context, 'nova-compute');
+  if (minimum !== 0 && minimum < oldestService) {
+    throw new AgentError('release-unsupported', `a compute service of version ${minimum} is in this cloud; this agent works beside Yoga (61) and newer. Delete stale services with "openstack compute service delete"`);
+  }
+}
