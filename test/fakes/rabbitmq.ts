@@ -108,10 +108,12 @@ export async function startRabbit(): Promise<Rabbit> {
     // Erlang would start this daemon by itself and leave it behind.
     if (!(await isPortOpen(4369))) epmd = spawn('/usr/bin/epmd', ['-address', '127.0.0.1'], { env: { PATH }, stdio: 'ignore' });
     await waitUntil(() => isPortOpen(4369), 'epmd listens');
-    const child = spawn(join(BIN, 'rabbitmq-server'), [], { env: environment, stdio: 'ignore', detached: true });
+    // The shell around it reads our end of a pipe: if the test run dies, however, the read ends and the broker goes with its whole group.
+    const watched = `${BIN}/rabbitmq-server <&- & read -r _; rm -rf "$HOME"; kill -9 0`;
+    const child = spawn('/bin/sh', ['-c', watched], { env: environment, stdio: ['pipe', 'ignore', 'ignore'], detached: true });
     broker = child;
     await waitUntil(async () => {
-      if (child.exitCode !== null) throw new Error(`RabbitMQ did not start:\n${tail(join(folder, 'log'))}`);
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`RabbitMQ did not start:\n${tail(join(folder, 'log'))}`);
       return (await isPortOpen(amqp)) && (await isPortOpen(tls));
     }, 'RabbitMQ listens', 60_000);
     // The listeners open a moment before the vhost is ready.
