@@ -1,115 +1,144 @@
-/** What the records amount to, in memory: operations by id, message ids seen, history of each instance. Everything has a limit. */
-import { AgentError } from '../lib/errors.js';
-import { parseInstanceUuid, parseOperationId, type InstanceUuid, type OperationId } from '../lib/ids.js';
-import { journalFormat, type JournalRecord } from './records.js';
+/** What the journal knows, built by applying its records one by one; bounded. */
+import type { InstanceUuid, OperationId } from '../lib/ids.js';
+import type { JournalRecord } from './records.js';
 import type { JournalledOperation, OperationOutcome, StepMark } from './types.js';
 
-/** Message ids are remembered so long and so many. oslo.messaging redelivers within minutes. */
-const seenAgeMs = 24 * 3600 * 1000;
-const seenCount = 20_000;
-/** Ended operations kept for `nova-bhyve instance UUID`. */
-const historyPerInstance = 20;
-const historyInstances = 2000;
-
-interface Entry {
-  id: OperationId; messageId: string; rpc: string; instance: InstanceUuid | null; requestId: string | null; acceptedAt: string;
-  payload: unknown; hasBegun: boolean; steps: Map<string, StepMark>; notes: Record<string, string>; outcome: OperationOutcome | null; endedAt: string | null;
+export interface JournalBounds {
+  /** Message ids remembered for duplicates: at most so many … */
+  readonly maxSeen: number;
+  /** … and not longer than this. */
+  readonly maxSeenAgeMs: number;
+  /** Ended operations kept per instance … */
+  readonly maxHistoryPerInstance: number;
+  /** … and altogether. */
+  readonly maxHistory: number;
 }
 
-export class JournalState {
-  readonly #open = new Map<string, Entry>();
-  readonly #seen = new Map<string, string>();
-  readonly #history = new Map<InstanceUuid, Entry[]>();
+interface OperationState extends JournalledOperation {
+  payload: unknown;
+  hasBegun: boolean;
+  outcome: OperationOutcome | null;
+  endedAt: string | null;
+  readonly steps: Map<string, StepMark>;
+  readonly notes: Record<string, string>;
+}
 
-  /** Takes over one record. AgentError `journal-too-new` for a format of a newer agent. */
+const copy = (operation: OperationState): JournalledOperation => ({ ...operation, steps: new Map(operation.steps), notes: { ...operation.notes } });
+
+export class JournalState {
+  readonly #bounds: JournalBounds;
+  /** In the order of acceptance. */
+  readonly #operations = new Map<string, OperationState>();
+  readonly #open = new Set<string>();
+  /** messageId → when; in the order of acceptance. */
+  readonly #seen = new Map<string, string>();
+
+  constructor(bounds: JournalBounds) {
+    this.#bounds = bounds;
+  }
+
   apply(record: JournalRecord): void {
     switch (record.t) {
-      case 'format':
-        if (record.format > journalFormat) {
-          throw new AgentError('journal-too-new', `the journal was written by a newer agent (format ${record.format}, this one knows ${journalFormat}); install that agent again, or let it finish its work first`);
-        }
-        return;
-      case 'accept': {
-        const { id, messageId, rpc, requestId, at, payload } = record;
-        const instance = record.instance === null ? null : parseInstanceUuid(record.instance);
-        this.#open.set(id, { id: parseOperationId(id), messageId, rpc, instance, requestId, acceptedAt: at, payload, hasBegun: false, steps: new Map(), notes: {}, outcome: null, endedAt: null });
-        this.#remember(messageId, at);
-        return;
-      }
+      case 'accept':
+        return this.#add({ ...record, acceptedAt: record.at, hasBegun: false, steps: new Map(), notes: {}, outcome: null, endedAt: null });
+      case 'operation':
+        return this.#add({ ...record, steps: new Map(record.steps), notes: { ...record.notes } });
       case 'seen':
-        this.#remember(record.messageId, record.at);
+        this.#seen.set(record.messageId, record.at);
         return;
-      case 'begin': {
-        const entry = this.#open.get(record.id);
-        if (entry !== undefined) entry.hasBegun = true;
-        return;
-      }
+      case 'begin':
+        return this.#change(record.id, (operation) => { operation.hasBegun = true; });
       case 'mark':
-        this.#open.get(record.id)?.steps.set(record.step, record.mark);
-        return;
-      case 'note': {
-        const entry = this.#open.get(record.id);
-        if (entry !== undefined) entry.notes[record.key] = record.value;
-        return;
-      }
+        return this.#change(record.id, (operation) => { operation.steps.set(record.step, record.mark); });
+      case 'note':
+        return this.#change(record.id, (operation) => { operation.notes[record.key] = record.value; });
       case 'end':
-        this.#end(record.id, record.outcome, record.at);
+        return this.#end(record.id, record.outcome, record.at);
     }
   }
 
-  #remember(messageId: string, at: string): void {
-    this.#seen.set(messageId, at);
-    if (this.#seen.size > seenCount) this.#seen.delete(this.#seen.keys().next().value as string);
+  #add(fields: Omit<OperationState, 'id' | 'instance'> & { id: string; instance: string | null }): void {
+    const { acceptedAt, messageId, rpc, requestId, payload, hasBegun, steps, notes, outcome, endedAt } = fields;
+    const operation: OperationState = {
+      id: fields.id as OperationId, instance: fields.instance as InstanceUuid | null, // written by us from branded ids
+      acceptedAt, messageId, rpc, requestId, payload, hasBegun, steps, notes, outcome, endedAt,
+    };
+    this.#operations.set(fields.id, operation);
+    this.#seen.set(messageId, this.#seen.get(messageId) ?? acceptedAt);
+    if (outcome === null) this.#open.add(fields.id);
+  }
+
+  #change(id: string, change: (operation: OperationState) => void): void {
+    const operation = this.#operations.get(id);
+    if (operation !== undefined) change(operation);
   }
 
   #end(id: string, outcome: OperationOutcome, at: string): void {
-    const entry = this.#open.get(id);
-    if (entry === undefined) return;
+    this.#change(id, (operation) => {
+      operation.outcome = outcome;
+      operation.endedAt = at;
+      operation.payload = null; // it may hold secrets, and nobody will run it again
+    });
     this.#open.delete(id);
-    entry.outcome = outcome;
-    entry.endedAt = at;
-    entry.payload = null; // it may hold secrets, and nobody needs it any more
-    if (entry.instance === null) return;
-    const list = this.#history.get(entry.instance) ?? [];
-    this.#history.delete(entry.instance); // the latest instance goes last
-    this.#history.set(entry.instance, [...list, entry].slice(-historyPerInstance));
-    if (this.#history.size > historyInstances) this.#history.delete(this.#history.keys().next().value as InstanceUuid);
+    this.#trimHistory();
+  }
+
+  #trimHistory(): void {
+    const ended = [...this.#operations.values()].filter((operation) => operation.outcome !== null);
+    const kept = new Map<string | null, number>();
+    let total = 0;
+    for (const operation of ended.reverse()) {
+      const ofInstance = (kept.get(operation.instance) ?? 0) + 1;
+      kept.set(operation.instance, ofInstance);
+      total += 1;
+      if (ofInstance > this.#bounds.maxHistoryPerInstance || total > this.#bounds.maxHistory) this.#operations.delete(operation.id);
+    }
+  }
+
+  /** Forgets message ids past the bounds; those of open operations stay. */
+  trimSeen(now: Date): void {
+    const open = new Set([...this.#open].map((id) => this.#operations.get(id)?.messageId));
+    for (const [messageId, at] of this.#seen) {
+      const isOld = now.getTime() - Date.parse(at) > this.#bounds.maxSeenAgeMs;
+      if (this.#seen.size <= this.#bounds.maxSeen && !isOld) break; // in the order of time: the rest is younger
+      if (!open.has(messageId)) this.#seen.delete(messageId);
+    }
   }
 
   hasSeen(messageId: string): boolean {
     return this.#seen.has(messageId);
   }
 
-  operation(id: OperationId): JournalledOperation | undefined {
-    return this.#open.get(id);
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** Not a copy: for looking only. */
+  find(id: string): JournalledOperation | undefined {
+    return this.#operations.get(id);
+  }
+
+  operation(id: string): JournalledOperation | undefined {
+    const operation = this.#operations.get(id);
+    return operation === undefined ? undefined : copy(operation);
   }
 
   unfinished(): JournalledOperation[] {
-    return [...this.#open.values()];
+    return [...this.#operations.values()].filter((operation) => operation.outcome === null).map(copy);
   }
 
-  history(instance: InstanceUuid): JournalledOperation[] {
-    return [...(this.#history.get(instance) ?? []), ...this.unfinished().filter((entry) => entry.instance === instance)];
+  history(instance: string): JournalledOperation[] {
+    return [...this.#operations.values()].filter((operation) => operation.instance === instance).map(copy);
   }
 
-  /** The shortest records that amount to the same. */
+  /** Records that make the same state again, without the payloads of what has ended. */
   snapshot(now: Date): JournalRecord[] {
-    const oldest = new Date(now.getTime() - seenAgeMs).toISOString();
-    const records: JournalRecord[] = [{ t: 'format', format: journalFormat }];
-    for (const [messageId, at] of this.#seen) if (at >= oldest) records.push({ t: 'seen', messageId, at });
-    for (const entry of [...this.#history.values()].flat()) records.push(...recordsOf(entry));
-    for (const entry of this.#open.values()) records.push(...recordsOf(entry));
-    return records;
+    this.trimSeen(now);
+    const known = new Set([...this.#operations.values()].map((operation) => operation.messageId));
+    const seen = [...this.#seen].filter(([messageId]) => !known.has(messageId)).map(([messageId, at]): JournalRecord => ({ t: 'seen', messageId, at }));
+    const operations = [...this.#operations.values()].map((operation): JournalRecord => ({
+      t: 'operation', ...operation, endedAt: operation.endedAt, steps: [...operation.steps],
+    }));
+    return [...seen, ...operations];
   }
-}
-
-function recordsOf(entry: Entry): JournalRecord[] {
-  const { id, messageId, rpc, instance, requestId, acceptedAt: at, payload } = entry;
-  return [
-    { t: 'accept', id, messageId, rpc, instance, requestId, at, payload },
-    ...(entry.hasBegun ? [{ t: 'begin', id } as const] : []),
-    ...[...entry.steps].map(([step, mark]) => ({ t: 'mark', id, step, mark }) as const),
-    ...Object.entries(entry.notes).map(([key, value]) => ({ t: 'note', id, key, value }) as const),
-    ...(entry.outcome === null ? [] : [{ t: 'end', id, outcome: entry.outcome, at: entry.endedAt ?? at } as const]),
-  ];
 }

@@ -30,6 +30,8 @@ export interface JournalledOperation extends AcceptedOperation {
   /** Small facts that the operation noted for its own recovery (never secrets). */
   readonly notes: Readonly<Record<string, string>>;
   readonly outcome: OperationOutcome | null;
+  /** Absent or null while it is open. The payload of an ended operation is null. */
+  readonly endedAt?: string | null;
 }
 
 export type OperationOutcome = 'succeeded' | 'failed' | 'undone' | 'refused' | 'ignored';
@@ -41,7 +43,7 @@ export interface Journal {
   mark(id: OperationId, step: string, mark: StepMark): Promise<void>;
   note(id: OperationId, key: string, value: string): Promise<void>;
   end(id: OperationId, outcome: OperationOutcome): Promise<void>;
-  /** An operation without an outcome. */
+  /** One operation, open or ended; undefined if it is not known (any more). */
   operation(id: OperationId): JournalledOperation | undefined;
   /** Operations without an outcome, oldest first; read once at start, before new ones are accepted. */
   unfinished(): JournalledOperation[];
