@@ -17,7 +17,7 @@ export async function run(argv, { note = () => {}, env = process.env, cwd, input
       output = (output + text).slice(-keptBytes);
       const lines = (line + text).split(/[\r\n]+/);
       line = lines.pop();
-      for (const one of lines) if (one.trim() !== '') note(one.trim());
+      for (const one of lines) if (one.trim() !== '') note(one.trim(), { minor: true });
     });
   }
   if (input !== undefined) child.stdin.end(input);

@@ -37,7 +37,7 @@ export async function installPackages(note = () => {}) {
   const hasPolicy = existsSync(policy);
   if (!hasPolicy) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
-  const apt = (...args) => run(['apt-get', '-y', '-o', 'Acquire::Retries=3', '-o', 'DPkg::Lock::Timeout=300', ...args], { note, env });
+  const apt = (...args) => run(['apt-get', '-y', '-o', 'Acquire::Retries=3', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Dpkg::Use-Pty=0', ...args], { note, env });
   try {
     await run(['debconf-set-selections'], { input: answers, env });
     await withRetries(4, note, () => apt('update'));

@@ -23,9 +23,13 @@ export function createProgress(out = process.stdout) {
     };
     if (!isLive) out.write(`… ${title}\n`);
     const timer = isLive ? setInterval(draw, 100) : undefined;
-    const note = (text) => {
+    let noted = -Infinity;
+    // Lines of a program's output are `minor`: in a log one of them now and then is enough.
+    const note = (text, { minor = false } = {}) => {
       if (text === doing) return;
       doing = text;
+      if (minor && performance.now() - noted < 10_000) return;
+      noted = performance.now();
       if (!isLive) out.write(`    ${seconds(began).padStart(6)} s  ${text}\n`);
     };
     const end = (mark) => {

@@ -95,7 +95,9 @@ function signal(target: number, name: NodeJS.Signals): void {
   }
 }
 
-export function createDaemons(paths: { readonly run: string; readonly logs: string }): Daemons {
+/** With `leaderOnly` the rest of a daemon's group is never touched: guests outlive their agent. */
+export function createDaemons(paths: { readonly run: string; readonly logs: string; readonly leaderOnly?: boolean }): Daemons {
+  const target = (id: number): number => (paths.leaderOnly === true ? id : -id);
   mkdirSync(paths.run, { recursive: true });
   mkdirSync(paths.logs, { recursive: true });
   const pidFile = (name: string): string => join(paths.run, `${name}.pid`);
@@ -128,7 +130,7 @@ export function createDaemons(paths: { readonly run: string; readonly logs: stri
 
   /** Workers that outlived a daemon which died would keep its port or its lock. */
   function reapOrphans(name: string): void {
-    if (!existsSync(pidFile(name))) return;
+    if (paths.leaderOnly === true || !existsSync(pidFile(name))) return;
     const [id, startTime] = readFileSync(pidFile(name), 'utf8').trim().split(' ');
     for (const orphan of orphansOf(Number(id), startTime ?? '')) signal(orphan, 'SIGKILL');
   }
@@ -141,18 +143,17 @@ export function createDaemons(paths: { readonly run: string; readonly logs: stri
       return 'was-down';
     }
     signal(id, 'SIGTERM');
-    let outcome: 'stopped' | 'killed' = 'stopped';
-    await until(graceMs, () => '', () => pid(name) === null).catch(() => { outcome = 'killed'; });
-    signal(-id, 'SIGKILL'); // whatever is left of its workers
+    const hasEnded = await until(graceMs, () => '', () => pid(name) === null).catch(() => false);
+    if (!hasEnded || paths.leaderOnly !== true) signal(target(id), 'SIGKILL'); // itself, or whatever is left of its workers
     await until(5_000, () => `${name} (pid ${id}) survives SIGKILL`, () => pid(name) === null);
     rmSync(pidFile(name), { force: true });
-    return outcome;
+    return hasEnded ? 'stopped' : 'killed';
   }
 
   async function kill(name: string): Promise<void> {
     const id = pid(name);
     if (id === null) return;
-    signal(-id, 'SIGKILL');
+    signal(target(id), 'SIGKILL');
     await until(5_000, () => `${name} (pid ${id}) survives SIGKILL`, () => pid(name) === null);
   }
 
