@@ -6,7 +6,7 @@ import { AgentError } from '../lib/errors.js';
 import { fitToVersions, isNovaObject, isWireObject, manifestOf, parseObject, profileNamed, type NovaObject, type ReleaseProfile } from '../objects/index.js';
 import type { Logger } from '../observe/index.js';
 import type { RequestContext } from '../rpc/context.js';
-import { isRemote, type RpcClient } from '../rpc/index.js';
+import { isRemote, RemoteError, type RpcClient } from '../rpc/index.js';
 
 export interface WireCalls {
   /** One round trip of a class method; objects in the answer are read. */
@@ -34,6 +34,14 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
 
   const toWire = (value: unknown): unknown => fitToVersions(render(value), versions);
 
+  async function call(method: string, message: Readonly<Record<string, unknown>>, context: RequestContext): Promise<unknown> {
+    try {
+      return await deps.rpc.call(conductorTarget, method, message, context);
+    } catch (error) {
+      throw withoutSql(error);
+    }
+  }
+
   /** The conductor named the version that it has; from now on we ask for that one. */
   function learn(error: unknown): boolean {
     if (!isRemote(error, 'IncompatibleObjectVersion')) return false;
@@ -48,7 +56,7 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
     asked: Readonly<Record<string, string>>, context: RequestContext, name: string, method: string, args: readonly unknown[], kwargs: Readonly<Record<string, unknown>>,
   ): Promise<unknown> {
     const message = { objname: name, objmethod: method, object_versions: manifestOf(asked, name), args: toWire(args), kwargs: toWire(kwargs) };
-    return read(await deps.rpc.call(conductorTarget, 'object_class_action_versions', message, context));
+    return read(await call('object_class_action_versions', message, context));
   }
 
   return {
@@ -69,7 +77,7 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
     async action(context, object, method, args = [], kwargs = {}) {
       const since = object.revision();
       const message = { objinst: toWire(object), objmethod: method, args: toWire(args), kwargs: toWire(kwargs) };
-      const answer = await deps.rpc.call(conductorTarget, 'object_action', message, context);
+      const answer = await call('object_action', message, context);
       const [updates, result] = Array.isArray(answer) ? (answer as unknown[]) : [];
       if (typeof updates !== 'object' || updates === null) {
         throw new AgentError('conductor-answer-malformed', `${object.objectName}.${method} was not answered with updates`);
@@ -80,9 +88,15 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
     async backport(context, wire, name) {
       // The one call that carries an object as it came: converting it is what it asks for.
       const message = { objinst: wire, object_versions: manifestOf(versions, name) };
-      return deps.rpc.call(conductorTarget, 'object_backport_versions', message, context);
+      return call('object_backport_versions', message, context);
     },
   };
+}
+
+/** A database error quotes the statement with its values, which can be anything that a user gave: it must reach no log and no fault. */
+function withoutSql(error: unknown): unknown {
+  if (!(error instanceof RemoteError) || !/^(oslo_db|sqlalchemy|pymysql)\b/.test(error.module)) return error;
+  return new RemoteError(error.className, error.module, `${error.className} in the conductor; its log has the statement`, [], {});
 }
 
 const read = (value: unknown): unknown => (isWireObject(value) ? parseObject(value) : value);

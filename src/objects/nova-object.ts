@@ -150,6 +150,7 @@ export class VersionedObject implements NovaObject<Record<string, unknown>> {
     for (const [field, value] of fresh.#fields) {
       if (fields !== undefined && !fields.includes(field)) continue;
       this.#take(field, copy(value));
+      resetWithin(this.#fields.get(field));
       this.#touch(field);
       this.#changed.delete(field);
     }

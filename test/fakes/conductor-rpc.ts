@@ -41,6 +41,8 @@ export class FakeConductorRpc implements RpcClient {
   readonly events: { uuid: unknown; event: unknown; outcome: 'started' | 'Success' | 'Error'; requestId: string }[] = [];
   /** Class methods and object methods (`Name.method`) with another behaviour. */
   readonly overrides = new Map<string, (args: unknown[], kwargs: Data, context: RequestContext) => unknown>();
+  /** Lets tests make node rows of a few columns. */
+  hasLooseColumns = false;
   serviceVersion = 64;
   versions: Readonly<Record<string, string>> = profileNamed('zed').objectVersions;
   #silences: Silence[] = [];
@@ -232,6 +234,9 @@ export class FakeConductorRpc implements RpcClient {
         return created(this.services, { uuid: randomUUID(), disabled: false, disabled_reason: null, forced_down: false, last_seen_up: null });
       case 'Service.save': return saved(byId(this.services), 'ServiceNotFound');
       case 'ComputeNode.create':
+        for (const column of ['vcpus', 'vcpus_used', 'memory_mb', 'memory_mb_used', 'local_gb', 'local_gb_used', 'hypervisor_type', 'hypervisor_version', 'cpu_info']) {
+          if ((data[column] ?? null) === null && !this.hasLooseColumns) throw new RemoteError('DBError', 'oslo_db.exception', `Column '${column}' cannot be null [parameters: 'hunter2']`, [], {});
+        }
         if (this.computeNodes.some((row) => row['uuid'] === data['uuid'] && data['uuid'] !== undefined)) throw novaError('DuplicateRecord', 'duplicate uuid');
         if (this.computeNodes.some((row) => row['deleted'] !== true && row['host'] === data['host'] && row['hypervisor_hostname'] === data['hypervisor_hostname'])) {
           throw novaError('DuplicateRecord', 'duplicate host and node');

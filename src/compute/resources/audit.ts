@@ -50,12 +50,16 @@ export interface ResourceTrackerDeps {
   readonly options: ResourceOptions;
 }
 
-/** What the last audit found. */
-export interface View {
-  readonly node: NovaObjectOf<'ComputeNode'>;
+/** What there is, and who uses it. */
+export interface Count {
   readonly totals: HostTotals;
   readonly tracked: Map<string, TrackedInstance>;
   readonly moving: readonly Usage[];
+}
+
+/** What the last audit found. */
+export interface View extends Count {
+  readonly node: NovaObjectOf<'ComputeNode'>;
 }
 
 const GiB = 1024n ** 3n;
@@ -64,10 +68,10 @@ const instanceAttributes = ['system_metadata', 'numa_topology', 'flavor', 'migra
 
 /**
  * One audit. `publish` gets the view as soon as it is complete, before anything is told to others: claims go on with it even if Placement
- * is away. `accounts` turns a view into the row's numbers.
+ * is away. `accounts` turns a count into the row's numbers.
  */
 export async function auditResources(
-  deps: ResourceTrackerDeps, provider: ProviderReport, context: RequestContext, publish: (view: View) => void, accounts: (view: View) => NodeFields,
+  deps: ResourceTrackerDeps, provider: ProviderReport, context: RequestContext, publish: (view: View) => void, accounts: (count: Count) => NodeFields,
 ): Promise<void> {
   const { conductor, options } = deps;
   const machine = await readMachine(deps);
@@ -80,12 +84,13 @@ export async function auditResources(
   await markStale(deps, context, moves.stale);
 
   const initial = initialRatios(deps);
-  const { node, isNew } = await openNode({ ...options, conductor, log: deps.log, uuid: deps.uuid }, context, machine.fields, initial);
-  const view: View = { node, totals: machine.totals, tracked, moving: moves.usages };
-  publish(view);
+  const count: Count = { totals: machine.totals, tracked, moving: moves.usages };
+  const fields = { ...machine.fields, ...accounts(count) };
+  const { node, isNew } = await openNode({ ...options, conductor, log: deps.log, uuid: deps.uuid }, context, fields, initial);
+  publish({ ...count, node });
   await correctComputeIds(deps, context, instances, node);
   await saveIfDifferent(deps, context, node, {
-    ...machine.fields, ...accounts(view), ...setRatios(options.ratios),
+    ...fields, ...setRatios(options.ratios),
     ...(service !== null && conductor.profile.hasStableNodeIdentity ? { service_id: service.get('id') } : {}),
   });
   await provider.report({

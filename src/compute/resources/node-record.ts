@@ -60,13 +60,14 @@ export async function openNode(
       uuid, host, ...fields, cpu_allocation_ratio: ratios.cpu, ram_allocation_ratio: ratios.ram, disk_allocation_ratio: ratios.disk,
     });
     await conductor.computeNodes.create(context, node);
+    node.resetChanges(); // what the conductor makes anew for its answer comes marked as changed
     log.info({ node: deps.node, uuid }, 'compute node record created');
     return { node, isNew: true };
   }
   if (existing.get('uuid') !== uuid) {
     throw new AgentError('node-identity-conflict', `the cloud knows this node as ${existing.get('uuid')}, we are ${uuid}: correct the file compute_id and restart`);
   }
-  existing.resetChanges(); // lists that the conductor makes anew while reading come marked as changed
+  existing.resetChanges();
   if (existing.maybe('deleted') === true) await undelete(deps, context, existing);
   if (existing.get('host') !== host) {
     log.warn({ from: existing.get('host'), to: host }, 'compute node record of another host taken over');

@@ -14,7 +14,7 @@ import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import type { Conductor } from '../../conductor/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
 import { elevated, type RequestContext } from '../../rpc/context.js';
-import { auditResources, type ResourceTrackerDeps, type View } from './audit.js';
+import { auditResources, type Count, type ResourceTrackerDeps, type View } from './audit.js';
 import { saveIfDifferent, type NodeFields } from './node-record.js';
 import { createProviderReport } from './provider-report.js';
 import { accountFor, holdsResources, statesOf, trackedOf } from './usage.js';
@@ -51,7 +51,7 @@ export function createResourceTracker(deps: ResourceTrackerDeps): ResourceTracke
   let view: View | undefined;
   let failedBuilds = 0;
 
-  const accounts = ({ totals, tracked, moving }: View): NodeFields => {
+  const accounts = ({ totals, tracked, moving }: Count): NodeFields => {
     const { fields, stats } = accountFor(totals, options.reserved, [...tracked.values()], moving, failedBuilds);
     return { ...fields, stats };
   };

@@ -190,6 +190,7 @@ describe('a conductor that does not answer', () => {
     expect(service.get('id')).toBe(rpc.services[0]!['id']);
     expect(rpc.services).toHaveLength(1);
 
+    rpc.hasLooseColumns = true;
     rpc.beSilent('ComputeNode.create', 'after');
     const node = createObject(zed, 'ComputeNode', { host: 'n1', hypervisor_hostname: 'n1' });
     await conductor.computeNodes.create(context, node);
@@ -242,6 +243,12 @@ describe('the caller sees', () => {
     expect(rpc.events).toEqual([
       { uuid, event: 'compute_stop_instance', outcome: 'started', requestId: 'req-1' }, { uuid, event: 'compute_stop_instance', outcome: 'Error', requestId: 'req-1' },
     ]);
+  });
+
+  test('a database error by its name, without the statement and its values', async () => {
+    const failed = await conductor.computeNodes.create(context, createObject(zed, 'ComputeNode', { host: 'n1' })).catch((error: unknown) => error);
+    expect(failed).toMatchObject({ className: 'DBError', module: 'oslo_db.exception' });
+    expect(JSON.stringify(failed) + String(failed)).not.toContain('hunter2');
   });
 
   test('load fetches only what is unset and changes nothing else', async () => {

@@ -114,9 +114,11 @@ describe('what the conductor answers', () => {
 
   test('takeFrom copies the named fields only and marks nothing', () => {
     const object = instance();
-    const fresh = parseObject(wireOf('Instance', { host: 'h', node: 'n' }, ['host'], '2.7')) as unknown as NovaObjectOf<'Instance'>;
-    object.takeFrom(fresh, ['host']);
+    const flavor = wireOf('Flavor', { vcpus: 1 }, ['vcpus'], '1.2');
+    const fresh = parseObject(wireOf('Instance', { host: 'h', node: 'n', flavor }, ['host'], '2.7')) as unknown as NovaObjectOf<'Instance'>;
+    object.takeFrom(fresh, ['host', 'flavor']);
     expect(object.get('host')).toBe('h');
+    expect(object.get('flavor').get('vcpus')).toBe(1);
     expect(object.isSet('node')).toBe(false);
     expect([...object.changes]).toEqual([]);
   });
