@@ -74,7 +74,7 @@ const userAgent = 'nova-bhyve-agent';
 /** Nothing was sent: repeating is always safe. */
 const neverConnected = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN']);
 /** Something may have been done. */
-const broken = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE']);
+const broken = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_BAD_RESPONSE']);
 const repeatable = new Set<HttpMethod>(['GET', 'HEAD', 'PUT', 'DELETE']);
 
 /** Reads the TLS files at once, so that a wrong path is seen at start (AgentError `tls-file-unreadable`). */
@@ -174,8 +174,9 @@ function transportError(request: HttpRequest, error: unknown): Error {
   if (request.signal?.aborted === true) return request.signal.reason instanceof Error ? request.signal.reason : new AgentError('aborted', 'the work was cancelled');
   if (codeOf(error) === 'timeout') return new AgentError('http-timeout', `${request.service} did not answer in time`, { retry: 'later', details: where });
   const errno = isAxiosError(error) ? (error.code ?? 'unknown') : 'unknown';
-  if (errno === 'ERR_BAD_RESPONSE' || errno === 'ERR_FR_TOO_MANY_REDIRECTS' || (error instanceof Error && error.message.startsWith('maxContentLength'))) {
-    return new AgentError('http-answer-too-large', `${request.service} answered with more than the limit`, { details: { ...where, errno } });
+  // axios has one code for both: only its text (1.x, `maxContentLength size of … exceeded`) tells too much from broken off.
+  if (isAxiosError(error) && error.message.startsWith('maxContentLength')) {
+    return new AgentError('http-answer-too-large', `${request.service} answered with more than the limit`, { details: where });
   }
   return new AgentError('http-unreachable', `${request.service} cannot be reached`, { retry: 'later', details: { ...where, errno } });
 }

@@ -1,6 +1,6 @@
 /**
  * A Neutron in memory that behaves: ports are made with addresses of the network's subnets, bound when the host has a live L2 agent and
- * `binding_failed` (with 200) when it has none, refused when addresses run out; names of refusals are Neutron's.
+ * `binding_failed` (with 200) when it has none (and then not tried again before the host changes), refused when addresses run out; names of refusals are Neutron's.
  */
 import type { NeutronClient } from '../../src/openstack/index.js';
 import { failFrom } from '../../src/openstack/failure.js';
@@ -94,10 +94,11 @@ export function createFakeNeutron(): FakeNeutron {
   const update = (id: string, body: Json): HttpAnswer => {
     const port = fake.ports.get(id);
     if (port === undefined) return refused(404, 'PortNotFound');
+    const oldHost = port['binding:host_id'];
     Object.assign(port, body);
     const host = body['binding:host_id'];
     if (host === null || host === '') Object.assign(port, { 'binding:vif_type': 'unbound', 'binding:vif_details': {}, 'binding:host_id': '' });
-    else if (host !== undefined) {
+    else if (host !== undefined && (host !== oldHost || 'binding:profile' in body)) {
       const type = fake.hosts.get(host as string);
       Object.assign(port, { 'binding:vif_type': type ?? 'binding_failed', 'binding:vif_details': type === 'ovs' ? { connectivity: 'l2', bridge_name: 'br-int' } : {} });
     }

@@ -15,7 +15,7 @@ import { cachedVifs, openInfoCache } from './info-cache.js';
 import { createVifReader } from './network-info.js';
 import { profileOf, type NetworkRecord, type PortRecord } from './records.js';
 import { isNone, resolveSecurityGroups, resolveWanted, type InstanceFacts } from './requested.js';
-import { bindPort, createMissing, deviceOwnerOf, type ReadyPort, type Taken } from './take-ports.js';
+import { bindPort, clearFailedBinding, createMissing, deviceOwnerOf, type ReadyPort, type Taken } from './take-ports.js';
 
 export interface PortsOptions {
   readonly neutron: NeutronClient;
@@ -140,6 +140,7 @@ async function rebind(work: Work, host: string): Promise<NetworkInfo> {
   for (const port of await calls.portsOf(work.facts.uuid, work.facts.project)) {
     const isBoundHere = port['binding:host_id'] === host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
     if (isBoundHere) continue;
+    await clearFailedBinding(calls, port, host);
     const { migrating_to: migratingTo, ...profile } = profileOf(port);
     const updated = await calls.updatePort(port.id, {
       'binding:host_id': host, device_owner: deviceOwnerOf(work.facts), ...(migratingTo === undefined ? {} : { 'binding:profile': profile }) });

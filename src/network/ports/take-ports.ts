@@ -14,7 +14,12 @@ export interface Taken {
   readonly bound: Set<PortId>;
 }
 
-export interface ReadyPort { readonly wanted: WantedPort; readonly id: PortId }
+export interface ReadyPort {
+  readonly wanted: WantedPort;
+  readonly id: PortId;
+  /** As it was before binding. */
+  readonly before: PortRecord;
+}
 
 /** Creates what is missing. Ports of an earlier try of the same build (`leftovers`) are used again. */
 export async function createMissing(calls: Calls, instance: InstanceFacts, wanted: readonly WantedPort[], groupIds: readonly string[],
@@ -24,7 +29,7 @@ export async function createMissing(calls: Calls, instance: InstanceFacts, wante
   for (const one of wanted) {
     checkSecurity(one.network, groupIds);
     if (one.port !== null) {
-      ready.push({ wanted: one, id: one.port.id });
+      ready.push({ wanted: one, id: one.port.id, before: one.port });
       continue;
     }
     const index = free.findIndex((port) => port.network_id === one.network.id && (one.address === null || port.fixed_ips.some((ip) => ip.ip_address === one.address)));
@@ -32,7 +37,7 @@ export async function createMissing(calls: Calls, instance: InstanceFacts, wante
     taken.created.add(port.id);
     if (hasResourceRequest(port)) throw refuse(novaFaults.networksWithQoSPolicyNotSupported(instance.uuid, one.network.id));
     if (port['binding:vif_type'] === 'binding_failed' && index < 0) throw refuse(novaFaults.portBindingFailed(port.id));
-    ready.push({ wanted: one, id: port.id });
+    ready.push({ wanted: one, id: port.id, before: port });
   }
   return ready;
 }
@@ -74,6 +79,7 @@ export async function bindPort(calls: Calls, instance: InstanceFacts, ready: Rea
   if (wanted.port !== null) taken.bound.add(id);
   let port: PortRecord;
   try {
+    await clearFailedBinding(calls, ready.before, host);
     port = await calls.updatePort(id, body);
   } catch (error) {
     throw explained(error, bindingFault(error, id, wanted.port?.mac_address));
@@ -81,6 +87,11 @@ export async function bindPort(calls: Calls, instance: InstanceFacts, ready: Rea
   if (port['binding:vif_type'] === 'binding_failed') throw refuse(novaFaults.portBindingFailed(id));
   if (hasDns && hasOwnDomain) await nameInUsersZone(calls, id, instance.hostname);
   return port;
+}
+
+/** Neutron tries a failed binding again only when the host changes (wire.md 10): so it is taken off the host first. */
+export async function clearFailedBinding(calls: Calls, port: PortRecord, host: string): Promise<void> {
+  if (port['binding:host_id'] === host && port['binding:vif_type'] === 'binding_failed') await calls.updatePort(port.id, { 'binding:host_id': '' });
 }
 
 /** `compute:` and the zone; an instance without one says None, as with Nova. */

@@ -156,6 +156,13 @@ describe('a request', () => {
     expect([error.code, error.retry, posts]).toEqual(['http-unreachable', 'later', 2]);
   });
 
+  test('whose answer breaks off in the middle is repeated', async () => {
+    let answers = 0;
+    serve(() => ({ status: 200, body: { fine: true }, cut: (answers += 1) < 3 }));
+    expect((await session().send({ method: 'GET', path: '/v2.0/ports' }, network)).body).toEqual({ fine: true });
+    expect(answers).toBe(3);
+  });
+
   test('gives up after a bounded number of resets', async () => {
     serve(() => 'reset');
     expect((await errorOf(session().send({ method: 'GET', path: '/v2.0/ports' }, network))).code).toBe('http-unreachable');

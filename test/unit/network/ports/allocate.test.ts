@@ -284,6 +284,14 @@ describe('a release', () => {
   });
 });
 
+test('a binding that failed on this host is tried again, in an allocation and in a rebind', async () => {
+  neutron.addNetwork(net1);
+  neutron.addPort(other, net1, { device_id: uuid, 'binding:host_id': 'node1', 'binding:vif_type': 'binding_failed' });
+  expect((await allocate([{ network_id: net1 }])).map((vif) => [vif.id, vif.type])).toEqual([[other, 'ovs']]);
+  neutron.ports.get(other)!['binding:vif_type'] = 'binding_failed';
+  expect((await ports.rebind(user, instance, 'node1')).map((vif) => vif.type)).toEqual(['ovs']);
+});
+
 describe('network info', () => {
   const build = async (): Promise<NetworkInfo> => {
     neutron.addNetwork(net1);
