@@ -5,7 +5,7 @@ import { AgentError } from '../lib/errors.js';
 import type { OperationId } from '../lib/ids.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { replay } from './replay.js';
-import { listSegments, makeFolder, readSegment, segmentName } from './segment.js';
+import { listSegments, makeFolder, readSegment, segmentName, startSegment } from './segment.js';
 import { JournalState, type JournalBounds } from './state.js';
 import type { Journal, JournalledOperation } from './types.js';
 import { createWriter } from './writer.js';
@@ -44,7 +44,8 @@ export async function openJournal(folder: string, deps: JournalDeps): Promise<Jo
   const { state, number, tornBytes } = await prepare(folder, deps);
   if (tornBytes > 0) log.warn({ tornBytes }, 'journal had an unfinished last write; left out');
   const writer = await createWriter({
-    folder, maxGrowthBytes,
+    maxGrowthBytes,
+    startSegment: (next, content) => startSegment(folder, next, content),
     apply: (record) => state.apply(record),
     snapshot: () => state.snapshot(clock.now()),
     onRotated: (bytes) => metrics?.gauge('agent_journal_bytes', bytes),

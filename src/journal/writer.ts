@@ -6,10 +6,11 @@
  */
 import { AgentError } from '../lib/errors.js';
 import { encodeHeader, encodeRecord, type JournalRecord } from './records.js';
-import { startSegment, type OpenSegment } from './segment.js';
+import type { OpenSegment } from './segment.js';
 
 export interface WriterDeps {
-  readonly folder: string;
+  /** Makes file `number` with this content, durably, in place of all others. */
+  startSegment(number: number, content: Uint8Array): Promise<OpenSegment>;
   /** Called in the order of the file, when the record is as safe as was asked for. */
   apply(record: JournalRecord): void;
   /** Records that make the present state. */
@@ -55,7 +56,7 @@ export async function createWriter(deps: WriterDeps, lastNumber: number): Promis
   const rotate = async (number: number, old?: OpenSegment): Promise<void> => {
     const records = deps.snapshot();
     const content = Buffer.concat([encodeHeader(records.length), ...records.map((record, index) => encodeRecord(record, index + 1, records.length))]);
-    segment = await startSegment(deps.folder, number, content);
+    segment = await deps.startSegment(number, content);
     written = records.length;
     durable = written;
     growth = 0;
