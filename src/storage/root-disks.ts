@@ -86,8 +86,24 @@ async function buryDisks({ zfs, layout, clock, log }: RootDisksDeps, instance: I
   assertOurs(dataset, properties, { kind: 'instance', instance });
   // An instance of that uuid may have been here before and not be reaped yet, so the grave has a name of its own.
   const grave = `${layout.graveyard}/${instance}.${clock.now().getTime()}.${randomBytes(3).toString('hex')}`;
-  await zfs.rename(dataset, grave);
+  await whileBusy(clock, () => zfs.rename(dataset, grave));
   log.info({ instance, dataset: grave }, 'disks buried');
+}
+
+const BUSY_WAIT_MS = 3_000;
+const BUSY_POLL_MS = 100;
+
+/** A guest that has just ended may hold its disks for a moment. Repeats what is refused as busy for a while, then gives that error. */
+async function whileBusy(clock: Clock, act: () => Promise<void>): Promise<void> {
+  const deadline = clock.monotonicMs() + BUSY_WAIT_MS;
+  for (;;) {
+    try {
+      return await act();
+    } catch (error) {
+      if (codeOf(error) !== 'zfs-busy' || clock.monotonicMs() >= deadline) throw error;
+    }
+    await clock.sleep(BUSY_POLL_MS);
+  }
 }
 
 async function instancesWithDisks({ zfs, layout }: RootDisksDeps): Promise<readonly InstanceUuid[]> {

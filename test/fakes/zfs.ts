@@ -88,6 +88,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   function dispatch([command, ...rest]: readonly string[]): string {
     switch (command) {
       case 'get': return get(rest);
+      case 'list': return list(rest);
       case 'create': return create(rest);
       case 'snapshot': return snapshot(rest);
       case 'clone': return clone(rest);
@@ -158,6 +159,16 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
         const record: Record<string, string> = { name: dataset.name, property, ...lookup(dataset, property) };
         return `${fields.map((field) => record[field]).join('\t')}\n`;
       })).join('');
+  }
+
+  function list(args: readonly string[]): string {
+    const { flags, values, operands: [name = pool] } = parse(args, 'Hpr', 'ot');
+    if (!flags.has('H') || values.get('o') === undefined) throw usage('the fake knows only list -H -o');
+    const types = values.get('t')?.[0]?.split(',') ?? ['filesystem', 'volume'];
+    const chosen = flags.has('r') ? inside(existing(name).name) : [existing(name)];
+    const columns = values.get('o')![0]!.split(',');
+    return chosen.filter((one) => types.includes(one.type)).sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((one) => `${columns.map((column) => (column === 'name' ? one.name : lookup(one, column).value)).join('\t')}\n`).join('');
   }
 
   function create(args: readonly string[]): string {
@@ -237,6 +248,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const moved = inside(from);
     for (const dataset of moved) datasets.delete(dataset.name);
     for (const dataset of moved) {
+      if (fake.open.delete(dataset.name)) fake.open.add(to + dataset.name.slice(from.length)); // open files follow
       dataset.name = to + dataset.name.slice(from.length);
       datasets.set(dataset.name, dataset);
     }
@@ -245,13 +257,13 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   }
 
   function destroy(args: readonly string[]): string {
-    const { flags, operands: [name = ''] } = parse(args, 'r', '');
+    const { flags, operands: [name = ''] } = parse(args, 'rR', '');
     if (name.includes('@') && !datasets.has(name)) throw new Refusal('could not find any snapshots to destroy; check snapshot names.\n');
     const dataset = existing(name);
     if (name === pool) throw new Refusal(`cannot destroy '${name}': operation does not apply to pools\n`);
     const doomed = inside(name);
     const children = doomed.filter((one) => one !== dataset);
-    if (children.length > 0 && !flags.has('r')) {
+    if (children.length > 0 && !flags.has('r') && !flags.has('R')) {
       throw new Refusal(`cannot destroy '${name}': ${dataset.type} has children\nuse '-r' to destroy the following datasets:\n${children.map((one) => `${one.name}\n`).join('')}`);
     }
     const clones = doomed.flatMap(clonesOf).filter((one) => !doomed.includes(one));

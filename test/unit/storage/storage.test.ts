@@ -491,6 +491,18 @@ describe('burying', () => {
     expect(graves()).toEqual([]);
   });
 
+  test('waits a little for a guest that is letting go, and says busy if it does not', async () => {
+    let refusals = 3;
+    host.tool('zfs', ({ args }) => (args[0] === 'rename' && refusals-- > 0 ? { code: 1, stderr: `cannot rename '${args[1]}': dataset is busy\n` } : zfs.run(args)));
+    await storage.buryDisks(ONE);
+    expect(await storage.instancesWithDisks()).toEqual([]);
+    await storage.createRootDisk(ONE, IMAGE, GiB);
+    refusals = Infinity;
+    expect(await failure(storage.buryDisks(ONE))).toMatchObject({ code: 'zfs-busy', retry: 'later' });
+    expect(clock.sleptMs).toBeLessThan(10_000);
+    expect(await storage.instancesWithDisks()).toEqual([ONE]);
+  });
+
   test('again, or of an instance that has nothing, does nothing', async () => {
     await storage.buryDisks(TWO);
     await storage.buryDisks(ONE);

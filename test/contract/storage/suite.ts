@@ -1,0 +1,186 @@
+/**
+ * What NodeStorage promises, for any pool: runs against the fake zfs (volumes are files) and, in the lab and on FreeBSD, against a
+ * real one. Each test finds an empty root and leaves the pool as it was.
+ */
+import { createHash } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Host } from '../../../src/host/index.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import { codeOf } from '../../../src/lib/errors.js';
+import { parseImageId, parseInstanceUuid } from '../../../src/lib/ids.js';
+import type { GlanceImage } from '../../../src/openstack/index.js';
+import { createStorage, type NodeStorage } from '../../../src/storage/index.js';
+import { noMetrics, recordingLog } from '../../fakes/recording-log.js';
+
+export interface PoolUnderTest {
+  readonly host: Host;
+  /** A dataset below which the test may do as it likes; it does not exist, its parent does. */
+  readonly root: string;
+  readonly scratch: string;
+  /** Runs zfs outside the agent's control: the operator, or another program. */
+  zfs(...args: string[]): Promise<{ code: number; stdout: string }>;
+  /** Tells a pool that cannot see who has its volumes open; `release` ends it. */
+  hold?(dataset: string): void;
+  release?(): void;
+  dispose(): Promise<void>;
+}
+
+const MiB = 1024 * 1024;
+const IMAGE = parseImageId('11111111-1111-4111-8111-111111111111');
+const ONE = parseInstanceUuid('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa');
+const TWO = parseInstanceUuid('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb');
+
+/** 4 MiB with something at both ends and a hole between. */
+function content(): Buffer {
+  const disk = Buffer.alloc(4 * MiB);
+  disk.write('first octets');
+  disk.write('last', disk.length - 4);
+  return disk;
+}
+
+export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest>): void {
+  describe(`storage on ${name}`, () => {
+    let pool: PoolUnderTest;
+    let storage: NodeStorage;
+    let corpus: string;
+
+    const build = (): NodeStorage => createStorage({ host: pool.host, root: pool.root, scratch: pool.scratch, clock: systemClock, log: recordingLog().log, metrics: noMetrics });
+    beforeAll(() => {
+      corpus = mkdtempSync(join(tmpdir(), 'storage-suite-'));
+      writeFileSync(join(corpus, 'disk.raw'), content());
+      execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', 'disk.raw', 'disk.qcow2'], { cwd: corpus });
+    });
+    afterAll(() => rmSync(corpus, { recursive: true, force: true }));
+    beforeEach(async () => {
+      pool = await openPool();
+      storage = build();
+      await storage.prepare();
+    });
+    afterEach(async () => {
+      await pool.zfs('destroy', '-R', pool.root);
+      await pool.dispose();
+    });
+
+    async function ensure(format: 'raw' | 'qcow2' = 'qcow2'): Promise<void> {
+      const octets = readFileSync(join(corpus, `disk.${format}`));
+      const image: GlanceImage = {
+        id: IMAGE, name: null, status: 'active', diskFormat: format, containerFormat: 'bare', sizeBytes: BigInt(octets.length), minDiskGiB: 0, minRamMiB: 0, checksum: null,
+        hashAlgorithm: 'sha512', hashValue: createHash('sha512').update(octets).digest('hex'), properties: {},
+      };
+      await storage.ensureImage(image, async () => (async function* () { yield octets; })(), { maxBytes: null, signal: new AbortController().signal });
+    }
+
+    async function read(path: string, start: number, bytes: number): Promise<Buffer> {
+      const handle = await open(path, 'r');
+      try {
+        const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, start);
+        return buffer.subarray(0, bytesRead);
+      } finally {
+        await handle.close();
+      }
+    }
+
+    async function datasets(): Promise<string[]> {
+      const { stdout } = await pool.zfs('list', '-Hp', '-r', '-o', 'name', pool.root);
+      return stdout.trim().split('\n').map((line) => line.slice(pool.root.length)).sort();
+    }
+    const FIXED = ['', '/graveyard', '/images', '/instances'];
+
+    test.each(['raw', 'qcow2'] as const)('a %s image becomes a disk with its octets, grown with zeros', async (format) => {
+      await ensure(format);
+      const disk = await storage.createRootDisk(ONE, IMAGE, BigInt(16 * MiB));
+      expect(disk.bytes).toBe(BigInt(16 * MiB));
+      expect((await read(disk.devicePath, 0, 4 * MiB)).equals(content())).toBe(true);
+      expect((await read(disk.devicePath, 16 * MiB - 4096, 4096)).every((octet) => octet === 0)).toBe(true);
+      expect(await storage.disks(ONE)).toEqual([disk]);
+    });
+
+    test('disks of one image are independent, also of later ones', async () => {
+      await ensure();
+      const first = await storage.createRootDisk(ONE, IMAGE, null);
+      const handle = await open(first.devicePath, 'r+');
+      await handle.write(Buffer.alloc(4096, 'X'), 0, 4096, 0);
+      await handle.close();
+      const second = await storage.createRootDisk(TWO, IMAGE, null);
+      expect((await read(second.devicePath, 0, 12)).toString()).toBe('first octets');
+      expect((await read(first.devicePath, 0, 4)).toString()).toBe('XXXX');
+    });
+
+    test('everything is found again after a restart of the agent', async () => {
+      await ensure();
+      const disk = await storage.createRootDisk(ONE, IMAGE, BigInt(8 * MiB));
+      storage = build();
+      await storage.prepare();
+      expect(await storage.instancesWithDisks()).toEqual([ONE]);
+      expect(await storage.disks(ONE)).toEqual([disk]);
+      expect(await storage.images()).toMatchObject([{ id: IMAGE, isComplete: true, cloneCount: 1 }]);
+      expect(await storage.createRootDisk(ONE, IMAGE, BigInt(8 * MiB))).toEqual(disk);
+    });
+
+    test('disks live from clone to grave, and their image goes only after them', async () => {
+      await ensure();
+      const disk = await storage.createRootDisk(ONE, IMAGE, null);
+      expect(await storage.dropImage(IMAGE)).toBe(false);
+      await storage.buryDisks(ONE);
+      await storage.buryDisks(ONE);
+      expect(await pool.host.files.exists(disk.devicePath)).toBe(false);
+      expect(await storage.dropImage(IMAGE)).toBe(false);
+      expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
+      expect(await storage.dropImage(IMAGE)).toBe(true);
+      expect(await datasets()).toEqual(FIXED);
+      expect(await storage.images()).toEqual([]);
+    });
+
+    test('a disk that is open is not destroyed; it goes when it is closed', async () => {
+      await ensure();
+      const disk = await storage.createRootDisk(ONE, IMAGE, null);
+      const handle = await open(disk.devicePath, 'r');
+      pool.hold?.(disk.dataset);
+      try {
+        // FreeBSD renames what is open; an engine that does not must say busy.
+        const buried = await storage.buryDisks(ONE).then(() => 'buried', codeOf);
+        expect(['buried', 'zfs-busy']).toContain(buried);
+        expect(await storage.reap()).toEqual({ destroyed: 0, left: buried === 'buried' ? 1 : 0 });
+        expect((await handle.read(Buffer.alloc(12), 0, 12, 0)).buffer.toString()).toBe('first octets');
+      } finally {
+        await handle.close();
+        pool.release?.();
+      }
+      await storage.buryDisks(ONE);
+      expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
+    }, 30_000);
+
+    test('an import that was cut off is made again', async () => {
+      await ensure();
+      expect((await pool.zfs('destroy', `${pool.root}/images/${IMAGE}@base`)).code).toBe(0);
+      expect(await storage.images()).toMatchObject([{ isComplete: false }]);
+      await expect(storage.createRootDisk(ONE, IMAGE, null)).rejects.toMatchObject({ code: 'image-not-cached' });
+      await ensure();
+      expect(await storage.images()).toMatchObject([{ isComplete: true }]);
+    });
+
+    test('what somebody else made below the root is never touched', async () => {
+      await ensure();
+      await storage.createRootDisk(ONE, IMAGE, null);
+      await storage.buryDisks(ONE);
+      const grave = (await datasets()).find((dataset) => /^\/graveyard\/[^/]+$/.test(dataset))!;
+      await pool.zfs('create', `${pool.root}${grave}/foreign`);
+      await pool.zfs('create', `${pool.root}/instances/${TWO}`);
+      expect(await storage.reap()).toEqual({ destroyed: 0, left: 1 });
+      expect(await storage.buryDisks(TWO).then(() => 'buried', codeOf)).toBe('zfs-foreign');
+      expect(await storage.instancesWithDisks()).toEqual([]);
+      expect(await datasets()).toEqual(expect.arrayContaining([`${grave}/foreign`, `${grave}/root`, `/instances/${TWO}`]));
+    });
+
+    test('usage counts what is below the root', async () => {
+      const { totalBytes, availableBytes, usedBytes } = await storage.usage();
+      expect(availableBytes).toBeGreaterThan(0n);
+      expect(totalBytes).toBe(availableBytes + usedBytes);
+    });
+  });
+}
