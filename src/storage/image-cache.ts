@@ -134,7 +134,7 @@ async function bring(deps: ImageCacheDeps, conversions: Semaphore, flight: Fligh
   deps.metrics.count('agent_image_requests_total', { outcome: cached === undefined ? 'miss' : 'hit' });
   if (cached !== undefined) {
     announce(flight, cached.virtualBytes);
-    await deps.store.touch(image.id);
+    await deps.store.touch(cached);
     return { id: cached.id, virtualBytes: cached.virtualBytes, detectedFormat: cached.detectedFormat };
   }
   const path = `${deps.scratch}/${image.id}.part`;

@@ -16,6 +16,8 @@ import { roundUpToMebibyte, type Properties, type Zfs } from './zfs.js';
 import { waitForNode } from './zvol-nodes.js';
 
 const WRITE_BLOCK_BYTES = 1024 * 1024;
+/** Images are kept for hours: a boot need not wait for a more exact time. */
+const TOUCH_SECONDS = 300;
 
 export interface ImageStoreDeps {
   readonly host: Host;
@@ -28,6 +30,7 @@ export interface ImageStoreDeps {
 
 export interface StoredImage extends CachedImage {
   readonly volumeBytes: bigint;
+  readonly lastUsedSeconds: number;
 }
 
 export interface ListedImage {
@@ -43,8 +46,8 @@ export interface ImageStore {
   find(id: ImageId): Promise<StoredImage | undefined>;
   /** Writes the downloaded file at `path` into the pool. */
   import(id: ImageId, path: string, inspection: Inspection, virtualBytes: bigint, signal: AbortSignal): Promise<CachedImage>;
-  /** Remembers that a disk was wanted of it just now. */
-  touch(id: ImageId): Promise<void>;
+  /** Remembers that a disk was wanted of it just now, to some minutes. */
+  touch(image: StoredImage): Promise<void>;
   list(): Promise<ListedImage[]>;
   /** False if disks are cloned from it. */
   drop(id: ImageId): Promise<boolean>;
@@ -53,7 +56,7 @@ export interface ImageStore {
 export function createImageStore(deps: ImageStoreDeps): ImageStore {
   const { zfs, layout } = deps;
   const subtree = (id: ImageId) => zfs.get(layout.image(id), ['type', 'volsize', ...markProperties], { recursive: true });
-  const lastUsed = (): string => String(Math.floor(deps.clock.now().getTime() / 1000));
+  const nowSeconds = (): number => Math.floor(deps.clock.now().getTime() / 1000);
   return {
     async find(id) {
       const datasets = await subtree(id);
@@ -66,7 +69,7 @@ export function createImageStore(deps: ImageStoreDeps): ImageStore {
       await removeLeftover(deps, id, (await subtree(id)).get(layout.image(id)));
       await zfs.createVolume(layout.image(id), roundUpToMebibyte(virtualBytes), {
         ...volumeProperties,
-        ...asProperties({ kind: 'image', image: id, format: inspection.format, 'virtual-bytes': String(virtualBytes), 'last-used': lastUsed() }),
+        ...asProperties({ kind: 'image', image: id, format: inspection.format, 'virtual-bytes': String(virtualBytes), 'last-used': String(nowSeconds()) }),
       });
       const device = await waitForNode(deps, layout.image(id), signal);
       if (inspection.converterFormat === undefined) await writeRaw(deps, path, device, signal);
@@ -74,7 +77,10 @@ export function createImageStore(deps: ImageStoreDeps): ImageStore {
       await zfs.snapshot(layout.imageBase(id));
       return { id, virtualBytes, detectedFormat: inspection.format };
     },
-    touch: (id) => zfs.set(layout.image(id), asProperties({ 'last-used': lastUsed() })),
+    async touch(image) {
+      if (Math.abs(nowSeconds() - image.lastUsedSeconds) < TOUCH_SECONDS) return;
+      await zfs.set(layout.image(image.id), asProperties({ 'last-used': String(nowSeconds()) }));
+    },
     list: () => listImages(deps),
     drop: (id) => dropImage(deps, id),
   };
@@ -86,7 +92,7 @@ export const volumeProperties: Readonly<Record<string, string>> = { volblocksize
 function storedImage(id: ImageId, properties: Properties): StoredImage {
   const marks = marksOf(properties);
   const volumeBytes = BigInt(properties.get('volsize')?.value ?? '0');
-  return { id, virtualBytes: BigInt(marks['virtual-bytes'] ?? volumeBytes), detectedFormat: marks.format ?? 'raw', volumeBytes };
+  return { id, virtualBytes: BigInt(marks['virtual-bytes'] ?? volumeBytes), detectedFormat: marks.format ?? 'raw', volumeBytes, lastUsedSeconds: Number(marks['last-used'] ?? 0) };
 }
 
 async function removeLeftover({ zfs, layout, log }: ImageStoreDeps, id: ImageId, properties: Properties | undefined): Promise<void> {

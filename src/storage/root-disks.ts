@@ -66,7 +66,7 @@ async function cloneImage({ zfs, layout, store }: RootDisksDeps, instance: Insta
     throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
   }
   await zfs.clone(layout.imageBase(image), layout.rootDisk(instance), asProperties({ kind: 'disk', instance, role: 'root', image }));
-  await store.touch(image);
+  await store.touch(stored);
   return stored.volumeBytes;
 }
 
