@@ -103,6 +103,17 @@ describe('a node that is there', () => {
     expect(provider().traits).not.toContain('COMPUTE_STATUS_DISABLED');
   });
 
+  test('is read again when somebody wrote between our two readings, so that their write survives', async () => {
+    const extra = { total: 5, reserved: 0, min_unit: 1, max_unit: 5, step_size: 1, allocation_ratio: 1 };
+    let left = 1;
+    placement.before = (request) => {
+      if (request.startsWith('traits') && left-- > 0) placement.touch(uuid, { inventories: { ...provider().inventories, CUSTOM_LICENSES: extra } });
+    };
+    clock.advance(301_000);
+    await report.report({ inventory: { ...inventory, totals: { ...inventory.totals, vcpus: 4 } }, traits });
+    expect(provider().inventories).toMatchObject({ CUSTOM_LICENSES: extra, VCPU: { total: 4 } });
+  });
+
   test('is made again when its provider was deleted', async () => {
     placement.providers.delete(uuid);
     await report.report({ inventory: { ...inventory, totals: { ...inventory.totals, vcpus: 4 } }, traits });

@@ -317,7 +317,23 @@ describe('a claim', () => {
   test('waits for the audit that is under way, so that the audit cannot forget it', async () => {
     await startup();
     const { instance } = await fresh();
-    await Promise.all([later(), tracker.claim(context, instance, { node: 'n1' }), later()]);
+    let goOn = (): void => undefined;
+    const held = new Promise<void>((resolve) => { goOn = resolve; });
+    const { migrations } = conductor;
+    const inProgressAndError = migrations.inProgressAndError.bind(migrations);
+    // Here the audit has listed the instances already.
+    Object.assign(migrations, {
+      inProgressAndError: async (...args: Parameters<typeof inProgressAndError>) => {
+        await held;
+        return inProgressAndError(...args);
+      },
+    });
+    const auditing = later();
+    await new Promise((resolve) => setImmediate(resolve));
+    const claiming = tracker.claim(context, instance, { node: 'n1' });
+    await new Promise((resolve) => setImmediate(resolve));
+    goOn();
+    await Promise.all([auditing, claiming]);
     expect(row()['running_vms']).toBe(1);
   });
 
