@@ -21,12 +21,19 @@ export function replyCodeOf(error: unknown): number | undefined {
 export const disconnected = (reason: string, cause?: unknown, isSent = false): AgentError =>
   new AgentError('rpc-disconnected', `no connection to the broker: ${reason}`, { retry: 'later', details: { isSent }, ...(cause === undefined ? {} : { cause }) });
 
+/** RabbitMQ from 4.3 on: a transient queue that is not exclusive was declared. It costs the whole connection. */
+export const isTransientQueueRefusal = (error: unknown): boolean =>
+  replyCodeOf(error) === 541 && error instanceof Error && error.message.includes('transient_nonexcl_queues');
+
 /**
  * Why a connection could not be made or was lost: AgentError `rpc-access-refused` (login, vhost, permission) or `rpc-disconnected`.
  * `broker` is host:port, never the URL.
  */
 export function connectionError(broker: string, error: unknown): AgentError {
   const code = replyCodeOf(error);
+  if (isTransientQueueRefusal(error)) {
+    return new AgentError('rpc-topology-refused', `the broker ${broker} ended the connection over a queue that it refuses`, { retry: 'later', cause: error });
+  }
   if (code === 403) {
     return new AgentError('rpc-access-refused', `the broker ${broker} refused the login; check user, password and virtual host in transport_url and the broker's permissions`,
       { retry: 'later', cause: error });

@@ -25,6 +25,8 @@ import type { RpcCallOptions, RpcClient, RpcTarget } from './types.js';
 export interface ClientDeps extends ChannelDeps {
   readonly publisher: Publisher;
   readonly topology: TopologyOptions;
+  /** Where targets without an exchange go. */
+  readonly exchange: string;
   /** rpc_response_timeout */
   readonly responseTimeoutMs: number;
   readonly clock: Clock;
@@ -44,7 +46,6 @@ interface Waiter {
   fail(error: Error): void;
 }
 
-const CONTROL_EXCHANGE = 'nova';
 const MAX_CALLS = 1024;
 const CAST_LIMIT_MS = 60_000;
 
@@ -163,7 +164,7 @@ export function createRpcClient(deps: ClientDeps): SupervisedClient {
       ...(target.namespace === undefined ? {} : { namespace: target.namespace }),
       ...(replyTo === undefined ? {} : { replyTo }),
     });
-    return { exchange: topicExchange(topology, target.exchange ?? CONTROL_EXCHANGE), routingKey: routingKeyOf(target), body: wrap(inner), messageId, mandatory: true };
+    return { exchange: topicExchange(topology, target.exchange ?? deps.exchange), routingKey: routingKeyOf(target), body: wrap(inner), messageId, mandatory: true };
   }
 
   async function cast(target: RpcTarget, method: string, args: Readonly<Record<string, unknown>>, context: RequestContext): Promise<void> {

@@ -12,7 +12,7 @@
 import { connect, type Channel, type ChannelModel } from 'amqplib';
 import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
-import { AgentError } from '../lib/errors.js';
+import { AgentError, codeOf } from '../lib/errors.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { connectionError, disconnected } from './broker-errors.js';
 import { dialArguments, type DialOptions } from './connect-options.js';
@@ -196,7 +196,8 @@ export function createConnection(deps: ConnectionDeps): BrokerConnection {
       if (ending.signal.aborted) return;
       become({ connected: false, blocked: false, reason: error.message });
       metrics.count('agent_rpc_disconnects_total');
-      report.failed(error, 'broker not connected');
+      // The channel whose queue was refused says so, and which option helps.
+      if (codeOf(error) !== 'rpc-topology-refused') report.failed(error, 'broker not connected');
       if (clock.monotonicMs() - began > STABLE_MS) backoff.reset();
       await clock.sleep(backoff.next(), ending.signal).catch(() => undefined);
     }

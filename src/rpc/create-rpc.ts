@@ -23,7 +23,7 @@ export interface RpcOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** [DEFAULT]control_exchange; 'nova'. */
+  /** [DEFAULT]control_exchange; 'nova'. Ours, and that of targets that name none. */
   readonly exchange?: string;
   /** Default compute and compute-alt (nova-contract 5.1: both, with every release). The first one is called by our own ping. */
   readonly topics?: readonly string[];
@@ -92,7 +92,8 @@ export function createRpc(options: RpcOptions): Rpc {
   });
   const channelDeps: ChannelDeps = { connection, retry, clock, log, metrics, random };
   const publisher = createPublisher(channelDeps);
-  const client = createRpcClient({ ...channelDeps, publisher, topology, responseTimeoutMs: options.responseTimeoutMs ?? 60_000 });
+  const exchange = options.exchange ?? 'nova';
+  const client = createRpcClient({ ...channelDeps, publisher, topology, exchange, responseTimeoutMs: options.responseTimeoutMs ?? 60_000 });
   let server: SupervisedServer | undefined;
   let selfCall: SelfCall | undefined;
   let selfCalls: Promise<void> = Promise.resolve();
@@ -101,14 +102,14 @@ export function createRpc(options: RpcOptions): Rpc {
   function createServer(endpoints: readonly RpcEndpoint[]): RpcServer {
     if (server !== undefined) throw new AgentError('bad-endpoints', 'there is one server a process');
     const made = createRpcServer({
-      ...channelDeps, publisher, topology, exchange: options.exchange ?? 'nova', host: options.host, topics,
+      ...channelDeps, publisher, topology, exchange, host: options.host, topics,
       endpoints: [...endpoints, ...baseEndpoints(topics[0] ?? 'compute')],
       prefetch: options.prefetch ?? 64, maxInFlight: options.maxInFlight ?? 512,
     });
     server = made;
     selfCall = createSelfCall({
       client, clock, log, metrics, intervalMs, connection,
-      target: { exchange: options.exchange ?? 'nova', topic: topics[0] ?? 'compute', server: options.host, namespace: 'baseapi', version: '1.0' },
+      target: { topic: topics[0] ?? 'compute', server: options.host, namespace: 'baseapi', version: '1.0' },
       timeoutMs: Math.max(1_000, intervalMs),
       isSaturated: () => made.isSaturated,
       rebuildChannels(reason) {

@@ -6,7 +6,7 @@
  */
 import type { Channel } from 'amqplib';
 import { AgentError } from '../lib/errors.js';
-import { replyCodeOf } from './broker-errors.js';
+import { isTransientQueueRefusal, replyCodeOf } from './broker-errors.js';
 
 /** Names and meanings as in nova.conf's [oslo_messaging_rabbit]. */
 export interface TopologyOptions {
@@ -140,7 +140,7 @@ export function topologyRefusal(error: unknown, thing: { kind: 'queue' | 'exchan
   const text = error instanceof Error ? error.message : '';
   const refusal = (reason: string, details: Record<string, unknown>): AgentError =>
     new AgentError('rpc-topology-refused', `the broker refuses the ${thing.kind} ${thing.name}: ${reason}`, { retry: 'later', cause: error, details });
-  if (code === 541 && text.includes('transient_nonexcl_queues')) {
+  if (isTransientQueueRefusal(error)) {
     const option = thing.role === 'transient' ? 'rabbit_transient_quorum_queue=true' : 'rabbit_quorum_queue=true or amqp_durable_queues=true';
     return refusal(`RabbitMQ ${brokerVersion} has no transient queues any more; set [oslo_messaging_rabbit]${option}, as in the control plane's nova.conf`, { option });
   }

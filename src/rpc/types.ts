@@ -4,7 +4,7 @@
 import type { RequestContext } from './context.js';
 
 export interface RpcTarget {
-  /** Control exchange; default 'nova'. Neutron's is 'neutron'. */
+  /** Control exchange; default our own ('nova'). Neutron's is 'neutron'. */
   readonly exchange?: string;
   readonly topic: string;
   /** With a server the message goes to `topic.server`. */
@@ -110,6 +110,9 @@ export interface Rpc {
   health(): RpcHealth;
   /** Resolves when the broker connection is open; rejects with the signal's reason. */
   connected(signal: AbortSignal): Promise<void>;
-  /** Stops consuming, ends calls in flight with `rpc-disconnected`, deletes our own transient queues, closes the connection. */
+  /**
+   * Stops consuming, ends calls in flight with `rpc-disconnected`, deletes our own transient queues, closes the connection. Work under
+   * way is not waited for: call the server's stop() and drained() first.
+   */
   close(): Promise<void>;
 }

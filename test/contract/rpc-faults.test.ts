@@ -165,6 +165,17 @@ test('messages for one host are journalled in the order of their arrival', async
   expect(order).toEqual(Array.from({ length: 20 }, (_, n) => n));
 });
 
+test('what nobody consumes yet is delivered when somebody does, and is not lost silently', async () => {
+  const caller = create('h26');
+  const answer = call(caller, 'h27', 'echo', { early: true });
+  const noted = note(caller, 'h27', { early: true });
+  await expect(call(caller, 'h28', 'echo', {}, 400)).rejects.toMatchObject({ code: 'rpc-timeout' });
+  const late = await serving('h27');
+  expect(await answer).toEqual({ early: true });
+  await noted;
+  await waitUntil(() => late.handled.length === 1, 'the cast arrives too');
+});
+
 test('a broker without memory stops nothing for good: the call waits and goes on', async () => {
   const node = await serving('h11');
   await rabbit.ctl('set_vm_memory_high_watermark', '0.00001');

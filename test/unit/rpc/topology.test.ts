@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Channel } from 'amqplib';
 import { expect, test } from 'vitest';
 import { codeOf } from '../../../src/lib/errors.js';
 import { connectionError } from '../../../src/rpc/broker-errors.js';
-import { checkTopologyOptions, defaultTopology, fanoutExchange, replyQueue, serverQueues, topicExchange, topologyRefusal } from '../../../src/rpc/topology.js';
+import { checkTopologyOptions, declareQueue, defaultTopology, fanoutExchange, replyQueue, serverQueues, topicExchange, topologyRefusal } from '../../../src/rpc/topology.js';
 
 const target = { exchange: 'nova', topic: 'compute', host: 'fakea', fanoutQueue: 'compute_fanout_1' };
 /** A closed channel or connection as amqplib reports it. */
@@ -67,6 +68,18 @@ test('a broker without transient queues says which option makes them durable', (
   const error = closed(541, 'INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is not permitted.');
   expect(topologyRefusal(error, queue('topic'), '4.3.0')?.message).toMatch(/RabbitMQ 4\.3\.0.*rabbit_quorum_queue=true or amqp_durable_queues=true/);
   expect(topologyRefusal(error, queue('transient'), '4.3.0')?.message).toContain('rabbit_transient_quorum_queue=true');
+});
+
+test('when the refusal comes as the end of the connection, the queue that caused it is still named', async () => {
+  // amqplib rejects what was asked on a channel whose connection ended with this text only.
+  const channel = { assertQueue: () => Promise.reject(new Error('Channel ended, no reply will be forthcoming')) } as unknown as Channel;
+  const failure = closed(541, 'INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.');
+  const declare = (connectionFailure: () => unknown): Promise<void> => declareQueue(channel, replyQueue(defaultTopology, 'reply_1'), {
+    brokerVersion: '4.3.0', connectionFailure, ensureExchange: async () => undefined,
+  });
+  await expect(declare(() => failure)).rejects.toMatchObject({ code: 'rpc-topology-refused', message: expect.stringMatching(/reply_1.*rabbit_transient_quorum_queue=true/) as string });
+  await expect(declare(() => undefined)).rejects.toThrow('Channel ended');
+  expect(connectionError('h:5672', failure)).toMatchObject({ code: 'rpc-topology-refused' });
 });
 
 test('other errors are no refusals', () => {
