@@ -46,6 +46,7 @@ export function createConductor(deps: ConductorDeps): Conductor {
   const read: ConductorParts['read'] = (context, name, method, args, kwargs) =>
     repeat(`${name}.${method}`, () => calls.classCall(context, name, method, args, kwargs));
   let negotiated: ReleaseProfile | undefined;
+  let isNewerThanUs = false;
   const parts: ConductorParts = { calls, repeat, read, profile: () => negotiated ?? profileNamed('zed') };
   const services = serviceCalls(parts);
 
@@ -60,13 +61,14 @@ export function createConductor(deps: ConductorDeps): Conductor {
       else deps.log.info({ conductor: number, profile: chosen.name }, 'release chosen');
       calls.use(chosen);
       negotiated = chosen;
+      isNewerThanUs = isBeyondTable;
       return chosen;
     },
     get profile() {
       assert(negotiated !== undefined, 'the release is not known before negotiate()');
       return negotiated;
     },
-    receive: (context, name, wire) => receive(parts, context, name, wire),
+    receive: (context, name, wire) => receive(parts, context, name, wire, isNewerThanUs),
     services,
     computeNodes: computeNodeCalls(parts),
     instances: instanceCalls(parts),
@@ -114,11 +116,17 @@ async function understands(calls: WireCalls, context: RequestContext, profile: R
   }
 }
 
-async function receive<Name extends ObjectName>(parts: ConductorParts, context: RequestContext, name: Name, wire: unknown): Promise<NovaObjectOf<Name>> {
+/**
+ * Only a conductor newer than our table can know a major version that we do not. Any other one would ask itself for the conversion until
+ * the whole cell stands still (wire.md 5), so it is never asked.
+ */
+async function receive<Name extends ObjectName>(
+  parts: ConductorParts, context: RequestContext, name: Name, wire: unknown, isConductorNewer: boolean,
+): Promise<NovaObjectOf<Name>> {
   try {
     return parseArgument(name, wire);
   } catch (error) {
-    if (codeOf(error) !== 'object-other-major') throw error;
+    if (codeOf(error) !== 'object-other-major' || !isConductorNewer) throw error;
   }
   // Repeatable: a conversion changes nothing.
   return parseArgument(name, await parts.repeat(`${name} backport`, () => parts.calls.backport(context, wire, name)));

@@ -28,7 +28,7 @@ export interface Conductor {
   negotiate(): Promise<ReleaseProfile>;
   /** A Bug before the first negotiate. */
   readonly profile: ReleaseProfile;
-  /** parseArgument, and for another major version the conductor's conversion of it. */
+  /** parseArgument, and for a major version that only a conductor newer than this agent can know, its conversion of it. */
   receive<Name extends ObjectName>(context: RequestContext, name: Name, wire: unknown): Promise<NovaObjectOf<Name>>;
 
   /** † but `save`: the heartbeat has its own rhythm, and a late beat is worth nothing. */

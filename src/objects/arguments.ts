@@ -15,7 +15,7 @@ function badArgument(name: string, why: string): AgentError {
 
 /**
  * Reads one object argument. AgentError `rpc-bad-argument` (the caller sees TypeError) when it is not such an object;
- * `object-other-major` when its major version is not the one that we know: ask the conductor for a backport then.
+ * `object-other-major` when its major version is not the one that we know (Conductor.receive asks for a conversion then).
  */
 export function parseArgument<Name extends ObjectName>(name: Name, wire: unknown): NovaObjectOf<Name> {
   refuseOtherMajor(name, wire);
