@@ -165,6 +165,9 @@ async function isStillWanted<Args extends { instance: NovaObjectOf<'Instance'> }
   return method.resumeTasks === undefined || (task !== null && method.resumeTasks.includes(task));
 }
 
+/** Operations that change what the scheduler counts by state. */
+const countedGates: ReadonlySet<GateKind | null> = new Set(['build', 'start', 'stop', 'reboot']);
+
 type Request<Args> = Pick<Operation<Args>, 'id' | 'args' | 'context' | 'isResumed' | 'wireArgs'>;
 
 async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
@@ -189,6 +192,7 @@ async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
   }
   try {
     const result = await wrapped(deps, method.wrappers, request.context, instance, () => method.run(operation));
+    if (countedGates.has(method.gate)) await deps.tracker.update(request.context, instance);
     await finish('succeeded');
     if (method.isJournalled) log.info({ ms: Math.round(deps.clock.monotonicMs() - startedMs) }, 'operation ended');
     return result;

@@ -131,12 +131,13 @@ export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker
       await conductor.save(context, instance);
     },
     release: async () => undefined,
+    update: async () => undefined,
     audit: async () => undefined,
     setHostEnabled: async () => undefined,
     recordBuildFailure: async () => undefined,
     recordBuildSuccess: async () => undefined,
   };
-  return withEffects(base, 'tracker', crash, ['claim', 'abortClaim']) as unknown as ResourceTracker;
+  return withEffects(base, 'tracker', crash, ['claim', 'abortClaim']);
 }
 
 export function fakeGlance(): GlanceClient {
@@ -173,7 +174,7 @@ export function fakePorts(world: World, crash: CrashRecorder): Ports {
     },
     refresh: async (_context, instance) => infoOf(instance.get('uuid')),
     cached: (instance) => infoOf(instance.get('uuid')),
-  } as Ports;
+  };
   return withEffects(base, 'ports', crash, ['allocate', 'release']);
 }
 

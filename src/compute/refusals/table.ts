@@ -22,7 +22,8 @@ const unsupported = (what: string) => (): NovaFault => novaFaults.notImplemented
 const plain = (rpc: string, wrappers: string, what: string, cleanUp?: CleanUp): Refusal => ({
   rpc, wrappers, fault: unsupported(what), reason: `${what} not supported by this host yet`, ...(cleanUp === undefined ? {} : { cleanUp }),
 });
-const isTagged = (args: Readonly<Record<string, unknown>>): boolean => typeof args['tag'] === 'string' && args['tag'] !== '';
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+const isTagged = (args: Readonly<Record<string, unknown>>): boolean => textOf(args['tag']) !== '';
 
 export const instanceRefusals: readonly Refusal[] = [
   plain('soft_delete_instance', 'TEF', 'deferred delete is'),
@@ -78,7 +79,7 @@ export const instanceRefusals: readonly Refusal[] = [
     rpc: 'reserve_block_device_name', wrappers: 'TF', reason: 'volumes are not supported by this host yet',
     fault: ({ args }) =>
       isTagged(args) ? novaFaults.volumeTaggedAttachNotSupported()
-        : args['multiattach'] === true ? novaFaults.multiattachNotSupportedByVirtDriver(String(args['volume_id']))
+        : args['multiattach'] === true ? novaFaults.multiattachNotSupportedByVirtDriver(textOf(args['volume_id']))
           : novaFaults.invalidVolume('volumes are not supported by the host of this server yet'),
   },
   plain('attach_volume', 'EF', 'volumes are'),
@@ -94,7 +95,7 @@ export const instanceRefusals: readonly Refusal[] = [
   plain('inject_network_info', 'F', 'injecting network information is'),
   ...(['spice', 'serial', 'mks'] as const).map((type): Refusal => ({
     rpc: `get_${type}_console`, wrappers: 'F', reason: `${type} consoles are not supported by this host yet`,
-    fault: ({ args }) => novaFaults.consoleTypeUnavailable(String(args['console_type'] ?? type)),
+    fault: ({ args }) => novaFaults.consoleTypeUnavailable(typeof args['console_type'] === 'string' ? args['console_type'] : type),
   })),
   plain('get_rdp_console', 'F', 'rdp consoles are'),
   plain('allow_share', 'EF', 'shares are'),
