@@ -19,6 +19,8 @@ export const metricDefinitions: Readonly<Record<string, MetricDefinition>> = {
   agent_build_failures_count: counter('Builds that failed', 'kind'),
   agent_command_seconds: histogram(quick, 'Commands of the host', 'tool', 'outcome'),
   agent_duty_seconds: histogram(slow, 'Periodic duties', 'duty', 'outcome'),
+  agent_guest_events_total: counter('Guests that ended, started or rebooted without our asking', 'kind'),
+  agent_guests_count: gauge('Guests defined here, at the last sweep', 'state'),
   agent_health_ok: gauge('1 if this part of the agent is well', 'part'),
   agent_image_import_seconds: histogram(slow, 'Download, inspection and conversion of an image', 'format'),
   agent_image_requests_total: counter('Images asked for', 'outcome'),

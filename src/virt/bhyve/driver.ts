@@ -5,7 +5,7 @@ import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { KeyedMutex } from '../../lib/keyed-mutex.js';
 import type { Host } from '../../host/index.js';
-import type { Logger } from '../../observe/index.js';
+import type { Logger, Metrics } from '../../observe/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../types.js';
 import { adoptGuests } from './adopt.js';
 import type { VncOptions } from './allocations.js';
@@ -32,6 +32,7 @@ export interface BhyveDriverOptions {
   readonly vnc: VncOptions | null;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Metrics;
   /** Name of the node towards Nova; default kern.hostname. */
   readonly hypervisorHostname?: string;
   /** Default /var/run/dmesg.boot. */
@@ -61,7 +62,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     startTimeoutMs: options.startTimeoutMs ?? 30_000,
   };
   const mutex = new KeyedMutex<InstanceUuid>();
-  const watch = createWatch({ lifecycle, clock, log, mutex });
+  const watch = createWatch({ lifecycle, clock, log, metrics: options.metrics, mutex });
 
   const noteStopped = (instance: InstanceUuid): void => watch.note(instance, { kind: 'stopped' });
   const noteRunning = (instance: InstanceUuid, pid: number): void => watch.note(instance, { kind: 'running', pid, isSupervised: true });

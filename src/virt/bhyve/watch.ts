@@ -8,7 +8,7 @@
 import type { Clock } from '../../lib/clock.js';
 import { isUuid, parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
 import type { KeyedMutex } from '../../lib/keyed-mutex.js';
-import type { Logger } from '../../observe/index.js';
+import type { Logger, Metrics } from '../../observe/index.js';
 import type { GuestEvent, Verdict } from '../types.js';
 import { putAway, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
@@ -37,11 +37,12 @@ export interface WatchDeps {
   readonly lifecycle: LifecycleDeps;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Metrics;
   readonly mutex: KeyedMutex<InstanceUuid>;
 }
 
 export function createWatch(deps: WatchDeps): Watch {
-  const { lifecycle, clock, log, mutex } = deps;
+  const { lifecycle, clock, log, metrics, mutex } = deps;
   const { host, files } = lifecycle;
   const known = new Map<InstanceUuid, Known>();
   const listeners: ((event: GuestEvent) => void)[] = [];
@@ -50,6 +51,7 @@ export function createWatch(deps: WatchDeps): Watch {
 
   const emit = (instance: InstanceUuid, kind: GuestEvent['kind'], verdict: Verdict | null): void => {
     log.info({ instance, kind, verdict: verdict?.kind ?? null }, 'a guest changed by itself');
+    metrics.count('agent_guest_events_total', { kind: kind === 'stopped' ? (verdict?.kind ?? 'stopped') : kind });
     for (const listener of listeners) {
       try {
         listener({ instance, kind, verdict });
@@ -127,7 +129,11 @@ export function createWatch(deps: WatchDeps): Watch {
 
   async function tick(withSweep: boolean): Promise<void> {
     await readEvents();
-    if (withSweep) await sweep();
+    if (!withSweep) return;
+    await sweep();
+    const states = [...known.values()];
+    metrics.gauge('agent_guests_count', states.filter(({ kind }) => kind === 'running').length, { state: 'running' });
+    metrics.gauge('agent_guests_count', states.filter(({ kind }) => kind === 'stopped').length, { state: 'stopped' });
   }
 
   return {

@@ -59,7 +59,7 @@ let driver: HypervisorDriver;
 let events: GuestEvent[];
 
 const newDriver = async (): Promise<void> => {
-  driver = createBhyveDriver({ host, statePath, firmwareDirs: [join(root, 'firmware')], clock: systemClock, log: recordingLog().log, vnc: null });
+  driver = createBhyveDriver({ host, statePath, firmwareDirs: [join(root, 'firmware')], clock: systemClock, log: recordingLog().log, metrics: noMetrics, vnc: null });
   events = [];
   driver.onEvent((event) => events.push(event));
   await driver.prepare();

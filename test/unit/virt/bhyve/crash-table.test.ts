@@ -4,7 +4,7 @@ import { createBhyveDriver, powerStates, type HypervisorDriver } from '../../../
 import type { Host } from '../../../../src/host/index.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA } from '../../../fakes/guest-definition.js';
-import { recordingLog } from '../../../fakes/recording-log.js';
+import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../../fakes/virtual-clock.js';
 
 const statePath = '/var/db/nova-bhyve';
@@ -47,7 +47,7 @@ function mortal(host: BhyveHost, dieAt: number): { host: Host; isDead: () => boo
 }
 
 const driverOn = (host: Host, clock: VirtualClock): HypervisorDriver => createBhyveDriver({
-  host, statePath, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log, vnc: { address: '127.0.0.1', portRange: { first: 5900, last: 5910 } },
+  host, statePath, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log, metrics: noMetrics, vnc: { address: '127.0.0.1', portRange: { first: 5900, last: 5910 } },
 });
 
 interface Story {

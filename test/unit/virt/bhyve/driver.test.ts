@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { createBhyveDriver, powerStates, type GuestEvent, type HypervisorDriver } from '../../../../src/virt/index.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA, instanceB } from '../../../fakes/guest-definition.js';
-import { recordingLog } from '../../../fakes/recording-log.js';
+import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../../fakes/virtual-clock.js';
 
 const statePath = '/var/db/nova-bhyve';
@@ -13,7 +13,7 @@ let host: BhyveHost;
 let driver: HypervisorDriver;
 
 const newDriver = (): HypervisorDriver => createBhyveDriver({
-  host, statePath, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log,
+  host, statePath, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log, metrics: noMetrics,
   vnc: { address: '127.0.0.1', portRange: { first: 5900, last: 5902 } },
 });
 

@@ -11,7 +11,7 @@ import { createWatch, type Watch } from '../../../../src/virt/bhyve/watch.js';
 import type { GuestEvent } from '../../../../src/virt/index.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA, instanceB } from '../../../fakes/guest-definition.js';
-import { recordingLog, type RecordingLog } from '../../../fakes/recording-log.js';
+import { noMetrics, recordingLog, type RecordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock } from '../../../fakes/virtual-clock.js';
 
 let host: BhyveHost;
@@ -31,7 +31,7 @@ beforeEach(async () => {
     boot: () => readBootId(host), allocations: new KeyedMutex(), startTimeoutMs: 30_000,
   };
   mutex = new KeyedMutex();
-  watch = createWatch({ lifecycle, clock, log: log.log, mutex });
+  watch = createWatch({ lifecycle, clock, log: log.log, metrics: noMetrics, mutex });
   events = [];
   watch.onEvent((event) => events.push(event));
   for (const instance of [instanceA, instanceB]) {
@@ -92,7 +92,7 @@ test('a guest whose supervisor is killed is warned of once, and its end is found
 
 test('a listener that throws does not keep the others from hearing', async () => {
   const second: GuestEvent[] = [];
-  watch = createWatch({ lifecycle, clock: lifecycle.clock, log: log.log, mutex });
+  watch = createWatch({ lifecycle, clock: lifecycle.clock, log: log.log, metrics: noMetrics, mutex });
   await adoptGuests(lifecycle, watch);
   watch.onEvent(() => { throw new Error('bad listener'); });
   watch.onEvent((event) => second.push(event));
