@@ -22,7 +22,7 @@ export interface LoggerOptions {
 export interface LoggerHandle {
   readonly log: Logger;
   /** After newsyslog has moved the file away (SIGHUP); nothing if there is no file. */
-  reopen(): void;
+  readonly reopen: () => void;
 }
 
 function openDestination(file: string | null): ReturnType<typeof destination> {

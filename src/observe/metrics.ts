@@ -6,7 +6,7 @@ import type { Metrics } from './types.js';
 export interface MetricsHandle {
   readonly metrics: Metrics;
   /** In Prometheus' text format. */
-  text(): Promise<string>;
+  readonly text: () => Promise<string>;
   readonly contentType: string;
 }
 

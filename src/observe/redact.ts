@@ -5,7 +5,7 @@
 
 /**
  * Everything that must not be logged. A name alone means a key of that name at any depth; `a.b` means b directly inside a.
- * Compared without case, `-` as `_`, and without the `_context_` of RPC messages. Add here, nowhere else.
+ * Compared as snake_case (`authToken`, `Auth-Token` and `auth_token` are one), and without the `_context_` of RPC messages. Add here, nowhere else.
  */
 export const secretPaths: readonly string[] = [
   // passwords
@@ -24,24 +24,25 @@ export const secretPaths: readonly string[] = [
 export const hidden = '***';
 
 const maxText = 4000;
+const maxSecret = 1000;
 const maxItems = 100;
 const maxDepth = 10;
 
-const normalize = (key: string): string => key.toLowerCase().replaceAll('-', '_').replace(/^_context_/, '');
+const normalize = (key: string): string => key.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toLowerCase().replaceAll('-', '_').replace(/^_context_/, '');
 
 const secretNames: ReadonlySet<string> = new Set(secretPaths.filter((path) => !path.includes('.')));
 const secretPairs: ReadonlySet<string> = new Set(secretPaths.filter((path) => path.includes('.')));
 
 const isSecretKey = (parent: string, key: string): boolean => secretNames.has(key) || secretPairs.has(`${parent}.${key}`);
 
-/** Forms that are secret wherever they stand: the password of a URL, a Fernet token, a token in a query. */
+/** Bounded repetitions only: what is logged may be made by an attacker. Forms that are secret wherever they stand: the password of a URL, a Fernet token, a token in a query. */
 const secretForms: readonly [RegExp, string][] = [
-  [/([a-z][a-z0-9+.-]*:\/\/[^\s:@/]*):[^\s@/]+@/gi, `$1:${hidden}@`],
-  [/,([^\s:@/,]+):[^\s@/,]+@/g, `,$1:${hidden}@`], // second host of a transport_url
+  [/\b([a-z][a-z0-9+.-]{0,20}:\/\/[^\s:@/]{0,200}):[^\s@/]{1,400}@/gi, `$1:${hidden}@`],
+  [/,([^\s:@/,]{1,200}):[^\s@/,]{1,400}@/g, `,$1:${hidden}@`], // second host of a transport_url
   [/\bgAAAA[A-Za-z0-9_=-]{20,}/g, hidden],
-  [/([?&](?:token|path)=)[^&\s"]*token[^&\s"]*/gi, `$1${hidden}`],
+  [/([?&]path=[^&\s"]{0,40}token(?:=|%3D))[^&\s"]+/gi, `$1${hidden}`],
   [/([?&]token=)[^&\s"]+/gi, `$1${hidden}`],
-  [/\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}/gi, `$1 ${hidden}`],
+  [/\b(bearer|basic)\s[A-Za-z0-9+/._~=-]{8,}/gi, `$1 ${hidden}`],
 ];
 
 export interface Redactor {
@@ -57,10 +58,11 @@ export function createRedactor(ownSecrets: readonly string[] = []): Redactor {
     .filter((secret) => secret.length >= 4).sort((a, b) => b.length - a.length);
 
   const text = (raw: string): string => {
-    let masked = raw;
+    // Cut first, with room for a secret at the edge: what is logged may be endless, and the work on it must not be.
+    let masked = raw.slice(0, maxText + maxSecret);
     for (const secret of own) masked = masked.replaceAll(secret, hidden);
     for (const [form, replacement] of secretForms) masked = masked.replace(form, replacement);
-    return masked.length > maxText ? `${masked.slice(0, maxText)}… (${masked.length - maxText} more)` : masked;
+    return raw.length > maxText ? `${masked.slice(0, maxText)}… (${raw.length} in all)` : masked;
   };
 
   const walk = (value: unknown, parent: string, depth: number): unknown => {
