@@ -63,10 +63,8 @@ test('three servers of one request become ACTIVE and all answer ping at the same
 });
 
 test('two servers at once from an image that is not cached download it once', async () => {
-  const { cloud, node, plane, create, upload } = lab();
-  const guest = JSON.parse(readFileSync(join(plane.layout.cloud, 'guest-image.json'), 'utf8')) as { stamp: string };
-  const file = guest.stamp.split(' ')[0]!;
-  const image = await upload({ name: 'uncached', diskFormat: file.endsWith('.qcow2') ? 'qcow2' : 'raw', properties: { hw_firmware_type: 'uefi' } }, readFileSync(file));
+  const { cloud, node, imageFile, create, upload } = lab();
+  const image = await upload({ name: 'uncached', diskFormat: 'raw', properties: { hw_firmware_type: 'uefi' } }, readFileSync(imageFile));
   const ids = (await Promise.all([create({ image, name: 'first' }), create({ image, name: 'second' })])).flat();
   const servers = await Promise.all(ids.map((id) => cloud.servers.waitStatus(id, 'ACTIVE', 180_000)));
   await Promise.all(servers.map((server) => waitPing(node, addressOf(server), 120_000)));

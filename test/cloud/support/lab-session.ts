@@ -4,9 +4,9 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildGuestImage } from '../../lab/guest/build.js';
+import { ensureGuestImage as buildGuestImage } from '../../lab/guest/build.js';
 import { createLabNode, type LabNode, type Profile } from '../../lab/node.js';
-import { createControlPlane, createDaemons, ensureGuestImage, layoutOf, type ControlPlane, type Daemons, type Report } from '../control-plane/index.js';
+import { createControlPlane, createDaemons, ensureGuestImage, layoutOf, sleep, type ControlPlane, type Daemons, type Report } from '../control-plane/index.js';
 import { agentProcess, type AgentProcess } from './agent.js';
 import { openCloud, type Cloud } from './cloud.js';
 
@@ -22,6 +22,8 @@ export interface LabSession {
   readonly agent: AgentProcess;
   /** Glance's id of the lab guest. */
   readonly image: string;
+  /** The file of the lab guest, raw. */
+  readonly imageFile: string;
 }
 
 export const defaultProfile: Profile = 'stock-13.2';
@@ -31,11 +33,11 @@ export async function bringUpLab(phase: Phase = quietly, options: { readonly nam
   const plane = createControlPlane();
   await phase('control plane', (note) => plane.up(note));
   const cloud = await openCloud(plane);
-  const image = await phase('test image', async (note) => {
-    note('building the guest from Debian packages');
-    const guest = await buildGuestImage({ folder: join(plane.layout.root, 'guest') });
+  const { image, imageFile } = await phase('test image', async (note) => {
+    note('the guest, made from Debian packages');
+    const guest = await buildPatiently(plane.layout.root, note);
     note('uploading it to Glance');
-    return ensureGuestImage(cloud.admin, plane.layout, guest.path, guest.format);
+    return { image: await ensureGuestImage(cloud.admin, plane.layout, guest.path, 'raw'), imageFile: guest.path };
   });
   const name = options.name ?? 'node1';
   const profile = options.profile ?? profileOf(name) ?? defaultProfile;
@@ -48,7 +50,20 @@ export async function bringUpLab(phase: Phase = quietly, options: { readonly nam
     note(agent.start() ? 'started; waiting for Nova, Placement and Neutron to know the host' : 'runs already');
     await agent.waitUp(cloud);
   });
-  return { plane, cloud, node, agent, image };
+  return { plane, cloud, node, agent, image, imageFile };
+}
+
+/** The guest's kernel is downloaded, which may need more than one attempt. */
+async function buildPatiently(root: string, note: Report): ReturnType<typeof buildGuestImage> {
+  for (const pauseMs of [2_000, 8_000, 30_000]) {
+    try {
+      return await buildGuestImage(root);
+    } catch (err) {
+      note(`failed, again in ${pauseMs / 1000} s: ${err instanceof Error ? err.message.split('\n')[0]! : String(err)}`);
+      await sleep(pauseMs);
+    }
+  }
+  return buildGuestImage(root);
 }
 
 /** The profile a node was made with; null if there is no such node. */
