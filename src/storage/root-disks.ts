@@ -2,6 +2,7 @@
  * Disks of instances: ROOT/instances/UUID is a dataset of ours that holds the instance's volumes; `root` is a clone of an image.
  * Making is idempotent at every point; nothing is ever shrunk, and nothing is destroyed here: burying is a rename.
  */
+import { Mutex } from 'async-mutex';
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../lib/clock.js';
 import { AgentError, codeOf } from '../lib/errors.js';
@@ -30,11 +31,12 @@ export interface RootDisksDeps {
 export type RootDisks = Pick<NodeStorage, 'createRootDisk' | 'disks' | 'buryDisks' | 'reap' | 'instancesWithDisks'>;
 
 export function createRootDisks(deps: RootDisksDeps): RootDisks {
+  const reaper = new Mutex(); // two reapers at once would trip over each other's graves
   return {
     createRootDisk: (instance, image, bytes) => deps.locks.run(image, () => createRootDisk(deps, instance, image, bytes)),
     disks: (instance) => disks(deps, instance),
     buryDisks: (instance) => buryDisks(deps, instance),
-    reap: () => reap(deps),
+    reap: () => reaper.runExclusive(() => reap(deps)),
     instancesWithDisks: () => instancesWithDisks(deps),
   };
 }

@@ -13,6 +13,7 @@ const TIMEOUT_MS = 60_000;
 /** Freeing a large dataset waits for the transaction group; a pool under load takes its time. */
 const DESTROY_TIMEOUT_MS = 600_000;
 const LIST_BYTES = 64 * 1024 * 1024;
+const LIST_ATTEMPTS = 5;
 const PROPERTY = /^[a-z][a-z0-9.:_-]*$/;
 
 export type DatasetType = 'filesystem' | 'volume' | 'snapshot';
@@ -55,12 +56,16 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
     async get(name, properties, options = {}) {
       if (name !== root) assertBelow(root, name);
       const depth = options.recursive === true ? ['-r', '-t', 'filesystem,volume,snapshot'] : [];
-      try {
-        const { stdout } = await call('get', name, ['get', '-Hp', ...depth, '-o', 'name,property,value,source', properties.map(property).join(','), name]);
-        return parseGet(stdout);
-      } catch (error) {
-        if (codeOf(error) === 'zfs-missing') return new Map();
-        throw error;
+      const args = ['get', '-Hp', ...depth, '-o', 'name,property,value,source', properties.map(property).join(','), name];
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return parseGet((await call('get', name, args)).stdout);
+        } catch (error) {
+          if (codeOf(error) !== 'zfs-missing') throw error;
+          // Only the name itself is an answer. A child that went away while zfs was listing means: look again.
+          if (isAbout(error, name)) return new Map();
+          if (attempt === LIST_ATTEMPTS) throw error;
+        }
       }
     },
     async createFilesystem(name, properties) {
@@ -91,6 +96,8 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
     },
   };
 }
+
+const isAbout = (error: unknown, name: string): boolean => error instanceof AgentError && String(error.details['stderr']).includes(`'${name}'`);
 
 const MEBIBYTE = 1024n * 1024n;
 

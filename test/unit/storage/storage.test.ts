@@ -519,6 +519,19 @@ describe('burying', () => {
     expect(await storage.reap()).toEqual({ destroyed: 2, left: 0 });
   });
 
+  test('is reaped by one at a time', async () => {
+    await storage.buryDisks(ONE);
+    let running = 0;
+    host.tool('zfs', async ({ args }) => {
+      if (args[0] !== 'destroy') return zfs.run(args);
+      expect(++running).toBe(1);
+      await new Promise(setImmediate);
+      running -= 1;
+      return zfs.run(args);
+    });
+    expect(await Promise.all([storage.reap(), storage.reap()])).toEqual([{ destroyed: 1, left: 0 }, { destroyed: 0, left: 0 }]);
+  });
+
   test('leaves what is busy for the next time and goes on with the rest', async () => {
     await storage.createRootDisk(TWO, IMAGE, GiB);
     await storage.buryDisks(ONE);

@@ -129,6 +129,18 @@ describe('the client', () => {
     await expect(zfs.get('tank/nova', ['banana'])).rejects.toMatchObject({ code: 'zfs-failed' });
   });
 
+  test('does not take a child that goes away during the listing for the absence of all', async () => {
+    const fake = createFakeZfs();
+    fake.run(['create', 'tank/nova']);
+    fake.run(['create', 'tank/nova/a']);
+    let interruptions = 2;
+    const host = createFakeHost({ tools: { zfs: ({ args }) => (interruptions-- > 0 ? { code: 1, stdout: 'tank/nova\ttype\tfilesystem\t-\n', stderr: "cannot open 'tank/nova/b': dataset does not exist\n" } : fake.run(args)) } });
+    const zfs = createZfs(host, 'tank/nova');
+    expect([...(await zfs.get('tank/nova', ['type'], { recursive: true })).keys()]).toEqual(['tank/nova', 'tank/nova/a']);
+    interruptions = Infinity;
+    await expect(zfs.get('tank/nova', ['type'], { recursive: true })).rejects.toMatchObject({ code: 'zfs-missing' });
+  });
+
   test('takes no size that is not whole mebibytes and no value that could break a line', async () => {
     const { zfs, commands } = client();
     await expect(zfs.createVolume('tank/nova/v', 1000n, {})).rejects.toThrow(Bug);
