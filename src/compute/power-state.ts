@@ -9,11 +9,9 @@ import { decidePowerSync } from '../instances/index.js';
 import type { ComputeDeps } from './deps.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { performOwn } from './operation.js';
+import { powerAttributes } from './power-steps.js';
 import { saveState } from './save-state.js';
 import { stopInstance } from './stop-instance.js';
-
-/** What stop and start need of the row. */
-export const powerAttributes = ['flavor', 'info_cache', 'metadata', 'system_metadata'] as const;
 
 /**
  * Compares one instance with its guest and acts. Waits for its turn with `isUrgent` (the guest ended just now), else does nothing

@@ -7,6 +7,9 @@ import type { ComputeDeps } from './deps.js';
 import { guestDefinition } from './guest-definition.js';
 import { defineGuest, plugVifs, startGuest } from './machine-steps.js';
 
+/** What stop, start and reboot need of the row. nova-api sends start and stop without the flavor and the cache: load what is missing. */
+export const powerAttributes = ['flavor', 'info_cache', 'metadata', 'system_metadata'] as const;
+
 /** Plug, define from current facts (stored slots stay), start. The config drive that the guest was built with is kept. */
 export function bringUp(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, vifs: NetworkInfo): readonly Step[] {
   const uuid = parseInstanceUuid(instance.get('uuid'));

@@ -8,7 +8,7 @@ import { hardRebootTasks, softRebootTasks } from '../instances/index.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { stopOptions } from './grace.js';
 import { endGuest } from './machine-steps.js';
-import { bringUp } from './power-steps.js';
+import { bringUp, powerAttributes } from './power-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { saveState, saveWithPower } from './save-state.js';
 import { recordFault } from './wrappers.js';
@@ -39,6 +39,7 @@ async function reboot(operation: Operation<Args>): Promise<null> {
   const states = isSoft ? softRebootTasks : hardRebootTasks;
   const wasRescued = instance.get('vm_state') === vmStates.rescued;
 
+  await deps.conductor.instances.load(context, instance, powerAttributes);
   const vifs = await deps.ports.refresh(context, instance);
   await saveWithPower(deps, context, instance, { taskState: pending }, states);
   await saveState(deps, context, instance, { taskState: started }, isResumed ? [pending, started] : pending);

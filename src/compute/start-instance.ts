@@ -1,7 +1,7 @@
 import { taskStates, vmStates } from '../objects/index.js';
 import { z } from 'zod';
 import { runSteps } from '../journal/index.js';
-import { bringUp } from './power-steps.js';
+import { bringUp, powerAttributes } from './power-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { saveWithPower } from './save-state.js';
 
@@ -21,6 +21,7 @@ export const startInstance: InstanceMethod<Args> = {
 };
 
 async function start({ id, args: { instance }, context, deps, signal }: Operation<Args>): Promise<null> {
+  await deps.conductor.instances.load(context, instance, powerAttributes);
   const vifs = await deps.ports.refresh(context, instance);
   await runSteps(deps.journal, id, bringUp(deps, instance, vifs), signal);
   await saveWithPower(deps, context, instance, { vmState: vmStates.active, taskState: null }, taskStates.poweringOn);

@@ -25,6 +25,7 @@ export const stopInstance: InstanceMethod<Args> = {
 
 async function stop({ id, args: { instance, clean_shutdown }, context, deps, signal }: Operation<Args>): Promise<null> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
+  await deps.conductor.instances.load(context, instance, ['system_metadata']); // for the image's os_shutdown_timeout
   const wasDown = (await deps.driver.state(uuid)).kind !== 'running';
   await runSteps(deps.journal, id, [
     endGuest(deps, uuid, stopOptions(deps.options, instance, clean_shutdown)),

@@ -24,6 +24,12 @@ export interface SentMessage {
 interface Silence { readonly key: string; readonly when: 'before' | 'after'; readonly code: string; left: number }
 
 const novaError = (className: string, message: string, kwargs: Data = {}): RemoteError => new RemoteError(className, 'nova.exception', message, [message], kwargs);
+/** Attributes of an instance that come only when they are asked for (INSTANCE_OPTIONAL_ATTRS of nova/objects/instance.py). */
+const OPTIONAL = new Set(['metadata', 'system_metadata', 'info_cache', 'security_groups', 'pci_devices', 'tags', 'services', 'fault', 'flavor', 'old_flavor', 'new_flavor', 'ec2_ids',
+  'keypairs', 'device_metadata', 'numa_topology', 'pci_requests', 'trusted_certs', 'resources', 'vcpu_model', 'migration_context']);
+/** The flavors of a move come together with the flavor. */
+const asked = (row: Data, expected: unknown): Data =>
+  Object.fromEntries(Object.entries(row).filter(([field]) => !OPTIONAL.has(field) || (expected as string[]).includes(/^(old|new)_flavor$/.test(field) ? 'flavor' : field)));
 const CHECKED_OUT = { deleted: false, deleted_at: null, updated_at: null, created_at: '2026-11-23T04:00:00Z' };
 
 export class FakeConductorRpc implements RpcClient {
@@ -147,6 +153,7 @@ export class FakeConductorRpc implements RpcClient {
   #classAction(key: string, args: unknown[], kwargs: Data, context: RequestContext): unknown {
     const visible = (row: Data): boolean => context.readDeleted === 'yes' || row['deleted'] !== true;
     const [first, second] = args;
+    const members = (rows: Data[]): Data[] => rows.map((row) => asked(row, kwargs['expected_attrs'] ?? []));
     const at = (row: Data): boolean => row['host'] === first && (second === undefined || row['node'] === second);
     switch (key) {
       case 'Service.get_minimum_version': {
@@ -172,9 +179,9 @@ export class FakeConductorRpc implements RpcClient {
         return this.#list('ComputeNode', rows);
       }
       case 'ComputeNodeList.get_all_by_uuids': return this.#list('ComputeNode', this.computeNodes.filter((row) => visible(row) && (first as string[]).includes(String(row['uuid']))));
-      case 'Instance.get_by_uuid': return this.#wire('Instance', this.#instance(first, visible));
-      case 'InstanceList.get_by_host': case 'InstanceList.get_by_host_and_node': return this.#list('Instance', this.instances.filter((row) => visible(row) && at(row)));
-      case 'InstanceList.get_by_filters': return this.#list('Instance', this.instances.filter((row) => matches(row, first as Data, context)));
+      case 'Instance.get_by_uuid': return this.#wire('Instance', asked(this.#instance(first, visible), kwargs['expected_attrs'] ?? ['info_cache', 'security_groups']));
+      case 'InstanceList.get_by_host': case 'InstanceList.get_by_host_and_node': return this.#list('Instance', members(this.instances.filter((row) => visible(row) && at(row))));
+      case 'InstanceList.get_by_filters': return this.#list('Instance', members(this.instances.filter((row) => matches(row, first as Data, context))));
       case 'InstanceList.get_uuids_by_host': return this.instances.filter((row) => visible(row) && at(row)).map((row) => row['uuid']);
       case 'BlockDeviceMappingList.get_by_instance_uuid': return this.#list('BlockDeviceMapping', this.blockDevices.filter((row) => row['instance_uuid'] === first));
       case 'VirtualInterfaceList.get_by_instance_uuid': return this.#list('VirtualInterface', this.virtualInterfaces.filter((row) => row['instance_uuid'] === first));
@@ -250,7 +257,7 @@ export class FakeConductorRpc implements RpcClient {
         return [{ obj_what_changed: [] }, null];
       }
       case 'Instance.save': return this.#saveInstance(data, changed, kwargs);
-      case 'Instance.refresh': return [{ ...this.#instance(data['uuid']), obj_what_changed: [] }, null];
+      case 'Instance.refresh': return [{ ...asked(this.#instance(data['uuid']), Object.keys(data)), obj_what_changed: [] }, null];
       case 'Instance.destroy':
         if (this.#instance(data['uuid'])['deleted'] === true) throw novaError('InstanceNotFound', 'gone', { instance_id: data['uuid'] });
         Object.assign(this.#instance(data['uuid']), { deleted: true, deleted_at: '2026-11-23T05:00:00Z' });

@@ -16,6 +16,7 @@ import type { InstanceMethod, Operation } from '../operation.js';
 import { saveState } from '../save-state.js';
 import { wrapped } from '../wrappers.js';
 import { giveUp } from './give-up.js';
+import { setNetworkAllocated } from './network-flag.js';
 import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
 import { classifyBuildFailure } from './outcome.js';
 import { buildArguments, decodeFiles, securityGroupNames, type BuildArguments } from './request.js';
@@ -112,12 +113,17 @@ async function requireAllocation({ args: { instance }, deps }: Build): Promise<v
 function allocateNetworks({ args, context, deps, signal }: Build): Promise<NetworkInfo> {
   const { instance, requested_networks: requestedNetworks } = args;
   const isRescheduled = instance.get('system_metadata')['network_allocated'] === 'True';
-  instance.set('system_metadata', { ...instance.get('system_metadata'), network_allocated: 'True' });
-  const work = isRescheduled
-    ? deps.ports.rebind(context, instance, deps.options.host)
-    : deps.ports.allocate(context, { instance, requestedNetworks, securityGroups: securityGroupNames(args.security_groups), host: deps.options.host }, signal);
-  work.catch(() => undefined); // whoever awaits it sees the failure
-  return work;
+  const work = async (): Promise<NetworkInfo> => {
+    const vifs = isRescheduled
+      ? await deps.ports.rebind(context, instance, deps.options.host)
+      : await deps.ports.allocate(context, { instance, requestedNetworks, securityGroups: securityGroupNames(args.security_groups), host: deps.options.host }, signal);
+    // Only now: a next host that read this flag would take over ports instead of making them.
+    setNetworkAllocated(instance, true);
+    return vifs;
+  };
+  const vifs = work();
+  vifs.catch(() => undefined); // whoever awaits it sees the failure
+  return vifs;
 }
 
 async function nameDevices({ args: { instance }, context, deps }: Build, blockDevices: Awaited<ReturnType<Build['deps']['conductor']['blockDevices']['byInstance']>>): Promise<void> {

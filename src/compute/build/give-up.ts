@@ -11,6 +11,7 @@ import { faultText, isInstanceGone } from '../error-text.js';
 import { removeFromMachine } from '../machine-steps.js';
 import type { Operation } from '../operation.js';
 import { recordFault } from '../wrappers.js';
+import { setNetworkAllocated } from './network-flag.js';
 import type { BuildFailure } from './outcome.js';
 import type { BuildArguments } from './request.js';
 
@@ -25,6 +26,7 @@ export async function giveUp(operation: Operation<BuildArguments>, failure: Buil
   try {
     await removeFromMachine(deps, uuid);
     await deps.ports.release(elevated(context), args.instance, args.requested_networks);
+    setNetworkAllocated(args.instance, false);
   } catch (err) {
     cleanUpError = err;
     log.error({ err }, 'clean-up after the failed build failed');
