@@ -13,6 +13,7 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { Readable } from 'node:stream';
 import axios, { isAxiosError, type AxiosInstance, type AxiosResponse } from 'axios';
+import { reasonOf } from '../lib/abort.js';
 import { AgentError, codeOf } from '../lib/errors.js';
 import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
@@ -171,7 +172,7 @@ async function attempt(context: Attempting, request: HttpRequest, kind: 'json' |
 /** axios errors hold the whole request, token included: nothing of them may leave this file. */
 function transportError(request: HttpRequest, error: unknown): Error {
   const where = { service: request.service, method: request.method, path: request.path };
-  if (request.signal?.aborted === true) return request.signal.reason instanceof Error ? request.signal.reason : new AgentError('aborted', 'the work was cancelled');
+  if (request.signal?.aborted === true) return reasonOf(request.signal);
   if (codeOf(error) === 'timeout') return new AgentError('http-timeout', `${request.service} did not answer in time`, { retry: 'later', details: where });
   const errno = isAxiosError(error) ? (error.code ?? 'unknown') : 'unknown';
   // axios has one code for both: only its text (1.x, `maxContentLength size of … exceeded`) tells too much from broken off.

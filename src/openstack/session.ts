@@ -4,6 +4,7 @@
  * lifetime is counted on the monotonic clock from what Keystone says it lasts, so that a wrong wall clock does no harm.
  */
 import { z } from 'zod';
+import { abortable } from '../lib/abort.js';
 import { AgentError } from '../lib/errors.js';
 import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../observe/index.js';
@@ -101,7 +102,7 @@ export function createSession(options: SessionOptions): Session {
     if (held !== undefined && clock.monotonicMs() < held.renewAtMs) return held;
     // The shared login has no signal of its own: one caller who gives up must not take it from the others.
     pending ??= logIn(options, http).then((fresh) => (held = fresh)).finally(() => (pending = undefined));
-    return abortable(pending, signal);
+    return signal === undefined ? pending : abortable(pending, signal);
   };
   const forget = (token: string): void => {
     if (held?.token === token) held = undefined;
@@ -195,13 +196,3 @@ function findEndpoint(catalogue: Catalogue, where: EndpointOptions): string | un
 
 /** Paths that we send begin with their version. */
 const trimBase = (url: string): string => url.replace(/\/+$/, '').replace(/\/v\d+(\.\d+)?$/, '');
-
-function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason instanceof Error ? signal.reason : new AgentError('aborted', 'the work was cancelled'));
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
-}

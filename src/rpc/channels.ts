@@ -5,13 +5,14 @@
  *   waiting for the connection ─▶ setting up ─▶ ready ─▶ lost ─▶ full jitter ─▶ (again)
  */
 import type { Channel, ChannelModel } from 'amqplib';
+import { abortable, reasonOf } from '../lib/abort.js';
 import { fullJitter } from '../lib/backoff.js';
 import type { AgentError } from '../lib/errors.js';
 import type { Clock } from '../lib/clock.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { disconnected, isRefusal } from './broker-errors.js';
 import { closeChannel, type BrokerConnection, type RetryOptions, type Session } from './connection.js';
-import { abortable, createLatch, reasonOf } from './latch.js';
+import { createLatch } from './latch.js';
 import { reportOnce } from './report-once.js';
 
 export interface ChannelSpec<C extends Channel> {

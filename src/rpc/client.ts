@@ -10,6 +10,7 @@
  * the caller, who knows whether it may be repeated, is told at once. Requests that no queue wants are sent again until the limit.
  */
 import type { Channel, ConsumeMessage } from 'amqplib';
+import { abortable, reasonOf } from '../lib/abort.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import { disconnected } from './broker-errors.js';
@@ -17,7 +18,6 @@ import { superviseChannel, type ChannelDeps } from './channels.js';
 import type { RequestContext } from './context.js';
 import { hexId, parseReply, renderRequest, unwrap, wrap, type IncomingReply, type ReplyAddress } from './envelope.js';
 import { decodeFailure } from './failure.js';
-import { abortable, reasonOf } from './latch.js';
 import type { OutgoingMessage, Publisher } from './publisher.js';
 import { declareQueue, fanoutExchange, replyQueue, topicExchange, type TopologyOptions } from './topology.js';
 import type { RpcCallOptions, RpcClient, RpcTarget } from './types.js';

@@ -10,13 +10,14 @@
  * amqplib's own recovery is not used: it knows one host only and rebuilds per connection, never a single closed channel or cancelled consumer.
  */
 import { connect, type Channel, type ChannelModel } from 'amqplib';
+import { reasonOf } from '../lib/abort.js';
 import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
 import { AgentError, codeOf } from '../lib/errors.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { connectionError, disconnected } from './broker-errors.js';
 import { dialArguments, type DialOptions } from './connect-options.js';
-import { createLatch, reasonOf } from './latch.js';
+import { createLatch } from './latch.js';
 import { reportOnce } from './report-once.js';
 import { rotateHosts, type BrokerHost } from './transport-url.js';
 

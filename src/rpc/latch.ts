@@ -1,5 +1,5 @@
 /** A value that comes and goes (a connection, a channel), and waiting for it. */
-import { AgentError } from '../lib/errors.js';
+import { abortable } from '../lib/abort.js';
 
 export interface Latch<T> {
   readonly get: () => T | undefined;
@@ -9,22 +9,6 @@ export interface Latch<T> {
   readonly wait: (signal: AbortSignal) => Promise<T>;
   /** No value will come any more: those who wait, and those who will, are rejected with `error`. */
   close(error: Error): void;
-}
-
-export const reasonOf = (signal: AbortSignal): Error => {
-  const reason: unknown = signal.reason;
-  return reason instanceof Error ? reason : new AgentError('aborted', 'the work was cancelled');
-};
-
-/** Rejects with the signal's reason when it fires first; `work` goes on unobserved then. */
-export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(reasonOf(signal));
-    if (signal.aborted) onAbort();
-    // Not AbortSignal.any: with signals that live as long as the process it keeps memory in some releases of Node 20.
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }
 
 export function createLatch<T>(): Latch<T> {

@@ -3,12 +3,12 @@
  * wants it (mandatory messages only; RabbitMQ returns those before it confirms them).
  */
 import type { ConfirmChannel, Message, Options } from 'amqplib';
+import { abortable } from '../lib/abort.js';
 import type { Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import { disconnected, replyCodeOf } from './broker-errors.js';
 import { superviseChannel, type ChannelDeps } from './channels.js';
 import type { Session } from './connection.js';
-import { abortable } from './latch.js';
 import type { ExchangePlan } from './topology.js';
 
 export interface OutgoingMessage {

@@ -10,6 +10,7 @@
  */
 import type { Channel, ConsumeMessage } from 'amqplib';
 import { Semaphore } from 'async-mutex'; // fair, tiny, no dependencies
+import { abortable } from '../lib/abort.js';
 import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
 import { AgentError, wireFaultOf } from '../lib/errors.js';
@@ -18,7 +19,6 @@ import { createAdmissionDesk } from './admission.js';
 import { superviseChannel, type ChannelDeps, type SupervisedChannel } from './channels.js';
 import { checkEndpoints, findMethod } from './dispatcher.js';
 import { hexId, parseRequest, unwrap, type IncomingRequest } from './envelope.js';
-import { abortable } from './latch.js';
 import type { Publisher } from './publisher.js';
 import { createReplier } from './replier.js';
 import { declareQueue, serverQueues, type TopologyOptions } from './topology.js';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { disconnected } from '../../../src/rpc/broker-errors.js';
 import { unwrap } from '../../../src/rpc/envelope.js';
-import { reasonOf } from '../../../src/rpc/latch.js';
+import { reasonOf } from '../../../src/lib/abort.js';
 import type { OutgoingMessage, Publisher } from '../../../src/rpc/publisher.js';
 import { createReplier, type Replier } from '../../../src/rpc/replier.js';
 import { noMetrics, recordingLog } from '../../fakes/recording-log.js';
