@@ -6,7 +6,7 @@ import { AgentError } from '../lib/errors.js';
 import { fitToVersions, isNovaObject, isWireObject, manifestOf, parseObject, profileNamed, type NovaObject, type ReleaseProfile } from '../objects/index.js';
 import type { Logger } from '../observe/index.js';
 import type { RequestContext } from '../rpc/context.js';
-import { isRemote, RemoteError, type RpcClient } from '../rpc/index.js';
+import { isRemote, type RpcClient } from '../rpc/index.js';
 
 export interface WireCalls {
   /** One round trip of a class method; objects in the answer are read. */
@@ -34,13 +34,8 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
 
   const toWire = (value: unknown): unknown => fitToVersions(render(value), versions);
 
-  async function call(method: string, message: Readonly<Record<string, unknown>>, context: RequestContext): Promise<unknown> {
-    try {
-      return await deps.rpc.call(conductorTarget, method, message, context);
-    } catch (error) {
-      throw withoutSql(error);
-    }
-  }
+  const call = (method: string, message: Readonly<Record<string, unknown>>, context: RequestContext): Promise<unknown> =>
+    deps.rpc.call(conductorTarget, method, message, context);
 
   /** The conductor named the version that it has; from now on we ask for that one. */
   function learn(error: unknown): boolean {
@@ -91,12 +86,6 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
       return call('object_backport_versions', message, context);
     },
   };
-}
-
-/** A database error quotes the statement with its values, which can be anything that a user gave: it must reach no log and no fault. */
-function withoutSql(error: unknown): unknown {
-  if (!(error instanceof RemoteError) || !/^(oslo_db|sqlalchemy|pymysql)\b/.test(error.module)) return error;
-  return new RemoteError(error.className, error.module, `${error.className} in the conductor; its log has the statement`, [], {});
 }
 
 const read = (value: unknown): unknown => (isWireObject(value) ? parseObject(value) : value);

@@ -57,7 +57,7 @@ const routingKeyOf = (target: RpcTarget): string => (target.server === undefined
 /** A signal that fires with `reason` after `ms`, or with the parent. */
 function deadline(clock: Clock, ms: number, reason: () => Error, parent?: AbortSignal): { signal: AbortSignal; end(): void } {
   const controller = new AbortController();
-  const onParent = (): void => controller.abort(reasonOf(parent!));
+  const onParent = (): void => controller.abort(reasonOf(parent));
   const timer = clock.after(ms, () => controller.abort(reason()));
   if (parent?.aborted === true) onParent();
   parent?.addEventListener('abort', onParent, { once: true });

@@ -1,15 +1,37 @@
 /** An exception that the other side of a call raised; decide by `className`. */
 import { AgentError } from '../lib/errors.js';
 
+/** A database error quotes the statement with its values, which can be anything that a user gave: it must reach no log and no fault. */
+const DATABASE_MODULES = /^(oslo_db|sqlalchemy|pymysql|MySQLdb|psycopg2|sqlite3)\b/;
+
 export class RemoteError extends AgentError {
+  // Private, so that nothing that prints an error's properties prints what the other side put there.
+  readonly #args: readonly unknown[];
+  readonly #kwargs: Readonly<Record<string, unknown>>;
+
+  /** Of a database's exception only the class is kept. */
   constructor(
     readonly className: string,
     readonly module: string,
     message: string,
-    readonly args: readonly unknown[],
-    readonly kwargs: Readonly<Record<string, unknown>>,
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>>,
   ) {
-    super('rpc-remote', message, { details: { remoteClass: className, remoteModule: module } });
+    const isDatabase = DATABASE_MODULES.test(module);
+    super('rpc-remote', isDatabase ? `${className} on the other side; its log has the statement` : message,
+      { details: { remoteClass: className, remoteModule: module } });
+    this.#args = isDatabase ? [] : args;
+    this.#kwargs = isDatabase ? {} : kwargs;
+  }
+
+  /** Positional values of the exception, to rebuild it with; not for logs. */
+  get args(): readonly unknown[] {
+    return this.#args;
+  }
+
+  /** Named values of the exception; not for logs. */
+  get kwargs(): Readonly<Record<string, unknown>> {
+    return this.#kwargs;
   }
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { AgentError } from '../../../src/lib/errors.js';
 import { novaFaults, refuse } from '../../../src/lib/nova-faults.js';
@@ -42,4 +43,16 @@ test('a fault that went over the wire comes back with class, module, arguments',
 
 test.each(['', 'nonsense', '7', 'null', '[]', '{"class": 3, "kwargs": [], "args": 4}'])('an unreadable failure %s is still a RemoteError', (text) => {
   expect(decodeFailure(text)).toMatchObject({ className: 'Unknown', args: [], kwargs: {} });
+});
+
+test("what the other side put into an exception is not among the error's own properties", () => {
+  const error = decodeFailure(JSON.stringify({ class: 'X', module: 'nova.exception', message: 'no', args: ['hunter2'], kwargs: { password: 'hunter2' } }));
+  expect(error).toMatchObject({ args: ['hunter2'], kwargs: { password: 'hunter2' } });
+  expect(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(error)).not.toContain('hunter2');
+});
+
+test.each(['oslo_db.exception', 'sqlalchemy.exc', 'pymysql.err'])('of an exception of %s only the class is kept, whoever raised it', (module) => {
+  const error = decodeFailure(JSON.stringify({ class: 'DBError', module, message: "(1048) [SQL: INSERT] [parameters: 'hunter2']", args: ['hunter2'], kwargs: { params: 'hunter2' } }));
+  expect(error).toMatchObject({ className: 'DBError', module, args: [], kwargs: {} });
+  expect(`${error.message} ${encodeFailure(error, 'm')}`).not.toContain('hunter2');
 });
