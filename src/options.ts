@@ -1,6 +1,6 @@
 /** From the configuration file's words to the options that each part takes. Pure; nothing here knows how a part works. */
 import type { Config } from './config/index.js';
-import type { ComputeOptions } from './compute/index.js';
+import type { ComputeOptions, ResourceOptions } from './compute/index.js';
 import type { Auth, EndpointOptions, TlsOptions } from './openstack/index.js';
 import type { TopologyOptions, TlsOptions as BrokerTls } from './rpc/index.js';
 import { AgentError } from './lib/errors.js';
@@ -80,5 +80,18 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     consoleTokenTtlSeconds: config.consoleauth.token_ttl,
     isDeferredDeleteOn: main.reclaim_instance_interval > 0,
     vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
+  };
+}
+
+/** What the resource tracker counts with. */
+export function resourceOptionsOf(config: Config, node: string): ResourceOptions {
+  const { DEFAULT: main, compute } = config;
+  return {
+    host: main.host, node, hostIp: main.my_ip,
+    reserved: { vcpus: main.reserved_host_cpus, memoryMiB: main.reserved_host_memory_mb, diskMiB: main.reserved_host_disk_mb },
+    ratios: { cpu: main.cpu_allocation_ratio, ram: main.ram_allocation_ratio, disk: main.disk_allocation_ratio },
+    initialRatios: { cpu: main.initial_cpu_allocation_ratio, ram: main.initial_ram_allocation_ratio, disk: main.initial_disk_allocation_ratio },
+    associationRefreshMs: compute.resource_provider_association_refresh * 1000,
+    excludedImageTypes: compute.image_type_exclude_list,
   };
 }

@@ -24,7 +24,7 @@ export function makeNode(config: Config, log: Logger, metrics: Metrics): NodePar
   const { agent, bhyve, vnc, zfs, DEFAULT: main } = config;
   const host = createHost({ deviceRoot: agent.device_root, path: agent.path.join(':'), clock, log: log.child({ part: 'host' }), metrics });
   const driver = createBhyveDriver({
-    host, clock, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
+    host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
     vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null,
     consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
   });

@@ -11,7 +11,7 @@ import {
 } from './compute/index.js';
 import type { Config } from './config/index.js';
 import { createEventWaiters, createGate, shuttingDown } from './instances/index.js';
-import { openJournal } from './journal/index.js';
+import { openJournal, type Journal } from './journal/index.js';
 import { AgentError } from './lib/errors.js';
 import { systemClock, withTimeout } from './lib/clock.js';
 import { createL2Agent, createPlugger, createPorts, type L2AgentService, type Plugger } from './network/index.js';
@@ -19,7 +19,7 @@ import type { Logger, Metrics } from './observe/index.js';
 import { adminContext } from './rpc/context.js';
 import type { RpcServer } from './rpc/index.js';
 import { createConfigDriveWriter } from './storage/index.js';
-import { computeOptionsOf } from './options.js';
+import { computeOptionsOf, resourceOptionsOf } from './options.js';
 import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
 import { dutiesOf } from './duties.js';
 import { runHeartbeat, startDuties } from './periodic/index.js';
@@ -29,7 +29,6 @@ const clock = systemClock;
 export interface AgentRun {
   /** For /readyz. */
   readonly rpcHealth: () => ReturnType<CloudParts['rpc']['health']>;
-  readonly isServing: boolean;
   /** Ends the service in good order; resolves when everything is closed. */
   stop(): Promise<void>;
 }
@@ -74,38 +73,18 @@ async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, st
   const { config, log, metrics } = options;
   const { conductor, rpc } = cloud;
   const { DEFAULT: main } = config;
-  const ownContext: ComputeDeps['ownContext'] = (readDeleted = 'no') => adminContext({ readDeleted, timestamp: clock.now() });
 
   const profile = await conductor.negotiate();
-  await refuseTooOldCloud(conductor, ownContext());
+  await refuseTooOldCloud(conductor);
   const service = await conductor.services.byHostAndBinary(ownContext(), main.host, 'nova-compute');
-  const guests = await node.driver.list();
   const uuid = await establishIdentity({
     files: node.host.files, conductor, log, statePath: main.state_path, configPaths: [...new Set(options.configFiles.map((file) => dirname(file)))], host: main.host, node: main.host,
-  }, ownContext(), service, guests.length);
+  }, ownContext(), service, (await node.driver.list()).length);
 
   const journal = await openJournal(`${main.state_path}/journal`, { clock, log: log.child({ part: 'journal' }), metrics });
   const plan = planJournal(journal.unfinished());
   const { l2, plugger } = makeWiring(options, node, cloud);
-  const deps: ComputeDeps = {
-    options: computeOptionsOf(config, main.host), conductor, clock, log, metrics, journal, ownContext,
-    ports: createPorts({ neutron: cloud.neutron, conductor, clock, log: log.child({ part: 'ports' }) }),
-    plugger,
-    storage: node.storage, driver: node.driver, placement: cloud.placement, glance: cloud.glance,
-    tracker: createResourceTracker({
-      conductor, placement: cloud.placement, driver: node.driver, storage: node.storage, clock, log: log.child({ part: 'resources' }), uuid,
-      options: {
-        host: main.host, node: main.host, hostIp: main.my_ip,
-        reserved: { vcpus: main.reserved_host_cpus, memoryMiB: main.reserved_host_memory_mb, diskMiB: main.reserved_host_disk_mb },
-        ratios: { cpu: main.cpu_allocation_ratio, ram: main.ram_allocation_ratio, disk: main.disk_allocation_ratio },
-        initialRatios: { cpu: main.initial_cpu_allocation_ratio, ram: main.initial_ram_allocation_ratio, disk: main.initial_disk_allocation_ratio },
-        associationRefreshMs: config.compute.resource_provider_association_refresh * 1000, excludedImageTypes: config.compute.image_type_exclude_list,
-      },
-    }),
-    configDrive: createConfigDriveWriter({ host: node.host, folderOf: (instance) => node.driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain }),
-    gate: createGate({ log, metrics }), waiters: createEventWaiters(), resumedOperations: plan.resumed,
-    buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
-  };
+  const deps = makeCompute(options, { node, cloud, plugger, journal, uuid, resumedOperations: plan.resumed });
 
   const background: Promise<void>[] = [];
   if (l2 !== null) background.push(l2.run(stopping.signal));
@@ -123,14 +102,9 @@ async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, st
     ? startDuties(dutiesOf(deps, config, row), { clock, log, metrics, random: Math.random, fuzzySeconds: main.periodic_fuzzy_delay })
     : async (): Promise<void> => undefined;
 
-  let isServing = true;
   return {
     rpcHealth: () => rpc.health(),
-    get isServing() {
-      return isServing;
-    },
     async stop() {
-      isServing = false;
       await drain(server, deps, main.graceful_shutdown_timeout * 1000);
       await stopDuties();
       stopping.abort(shuttingDown());
@@ -139,6 +113,36 @@ async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, st
       await node.driver.close();
       await journal.close();
     },
+  };
+}
+
+const ownContext: ComputeDeps['ownContext'] = (readDeleted = 'no') => adminContext({ readDeleted, timestamp: clock.now() });
+
+interface Made {
+  readonly node: NodeParts;
+  readonly cloud: CloudParts;
+  readonly plugger: Plugger;
+  readonly journal: Journal;
+  /** Of the ComputeNode and the provider. */
+  readonly uuid: string;
+  readonly resumedOperations: ComputeDeps['resumedOperations'];
+}
+
+/** What the RPC methods and the duties work with. */
+function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, plugger, journal, uuid, resumedOperations }: Made): ComputeDeps {
+  const { conductor } = cloud;
+  const { DEFAULT: main } = config;
+  const { driver, host, storage } = node;
+  return {
+    options: computeOptionsOf(config, main.host), conductor, clock, log, metrics, journal, ownContext, plugger, storage, driver, resumedOperations,
+    placement: cloud.placement, glance: cloud.glance,
+    ports: createPorts({ neutron: cloud.neutron, conductor, clock, log: log.child({ part: 'ports' }) }),
+    tracker: createResourceTracker({
+      conductor, placement: cloud.placement, driver, storage, clock, log: log.child({ part: 'resources' }), uuid, options: resourceOptionsOf(config, main.host),
+    }),
+    configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain }),
+    gate: createGate({ log, metrics }), waiters: createEventWaiters(),
+    buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
   };
 }
 
@@ -171,8 +175,8 @@ async function drain(server: RpcServer, deps: ComputeDeps, graceMs: number): Pro
 /** Nova's oldest computes that a new one may stand beside; 0 = none yet. */
 const oldestService = 61;
 
-async function refuseTooOldCloud(conductor: CloudParts['conductor'], context: ReturnType<ComputeDeps['ownContext']>): Promise<void> {
-  const minimum = await conductor.services.minimumVersion(context, 'nova-compute');
+async function refuseTooOldCloud(conductor: CloudParts['conductor']): Promise<void> {
+  const minimum = await conductor.services.minimumVersion(ownContext(), 'nova-compute');
   if (minimum !== 0 && minimum < oldestService) {
     throw new AgentError('release-unsupported', `a compute service of version ${minimum} is in this cloud; this agent works beside Yoga (61) and newer. Delete stale services with "openstack compute service delete"`);
   }
