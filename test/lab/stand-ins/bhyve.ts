@@ -1,0 +1,157 @@
+/**
+ * bhyve(8) on QEMU. Life of a process, as the transcripts have it:
+ *
+ *   parse ──▶ take the VM ──▶ devices ──▶ run ──┬─ guest resets, force-reset        exit 0, entry stays
+ *     │           │              │               ├─ guest powers off, force-poweroff exit 1, entry stays (gone with -D)
+ *   64, 1, 4    4 busy     4 (entry stays)       ├─ entry destroyed under us         SIGABRT (134)
+ *                                                ├─ SIGTERM before ACPI is on        dies of it (143)
+ *                                                └─ SIGKILL, SIGINT, SIGHUP          dies of it; the entry stays and is busy
+ * SIGTERM after ACPI is on is the power button.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { Abort, planMachine, readSize, type Plan } from './lib/bhyve-plan.js';
+import { bootRomOf } from './lib/bhyve-firmware.js';
+import { type Machine, startMachine } from './lib/bhyve-machine.js';
+import { parseCommandLine } from './lib/bhyve-options.js';
+import { serveConsole, serveScreen } from './lib/bhyve-serve.js';
+import { host } from './lib/host-numbers.js';
+import { ip, setTapUser } from './lib/ip.js';
+import { isLoaded } from './lib/kernel-modules.js';
+import { currentNode, type StandInNode, withLock } from './lib/lab-node.js';
+import { Exit, err, out, runTool } from './lib/tool.js';
+import { type Order, removeVm, takeVm, vmExists, writeVm } from './lib/vmm.js';
+import { repairVolumes } from './lib/zvol-repair.js';
+
+type Verdict = { readonly kind: 'exit'; readonly code: number } | { readonly kind: 'signal'; readonly signal: NodeJS.Signals };
+
+/** Frees what the VM held. `isClean`: the next bhyve may take the entry. */
+function letGo(node: StandInNode, name: string, taps: readonly string[], isClean: boolean): void {
+  withLock(node, 'interfaces', () => {
+    for (const tap of taps) {
+      setTapUser(node, tap, undefined);
+      ip(node, 'link', 'set', tap, 'down');
+    }
+  });
+  if (isClean && vmExists(node, name)) withLock(node, 'vmm', () => writeVm(node, name, { pid: null, qemuPid: null, control: null }));
+}
+
+function dieOf(signal: NodeJS.Signals): never {
+  spawnSync('prlimit', ['--pid', String(process.pid), '--core=0']);
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
+  process.exit(70);
+}
+
+function takeOrExit(node: StandInNode, name: string, size: { cpus: number; memoryMiB: number }, hasRom: boolean): void {
+  if (!isLoaded(node, 'vmm')) throw new Exit(4, 'vm_create: No such file or directory\n');
+  if (!hasRom && !vmExists(node, name)) throw new Exit(4, 'virtual machine cannot be booted\n');
+  const taken = takeVm(node, name, size.memoryMiB, size.cpus);
+  if (taken === 'bad-name') throw new Exit(4, 'vm_create: Invalid argument\n');
+  if (taken === 'busy') throw new Exit(4, 'vm_reinit: Device busy\n');
+  const refuse = (code: number, words: string): Exit => {
+    writeVm(node, name, { pid: null });
+    return new Exit(code, words);
+  };
+  if (taken === 'other-memory') throw new Exit(4, 'Unable to setup memory (22)\n');
+  if (size.cpus > host.cpus) throw refuse(71, 'bhyve: vm_set_topology\n');
+  if (!(size.memoryMiB > 0)) throw refuse(4, 'Unable to setup memory (22)\n');
+  if (size.memoryMiB < 2) throw refuse(4, 'mptable requires mapped mem\nerror to build the guest tables: No such file or directory\n');
+}
+
+async function listenForOrders(path: string, take: (order: Order) => void): Promise<() => void> {
+  const server = createServer((socket) => {
+    socket.once('data', (data) => {
+      take(data.toString('utf8').trim() as Order);
+      socket.end('ok\n');
+    });
+    socket.on('error', () => socket.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return () => server.close();
+}
+
+/** Runs the machine until it or somebody outside ends it. */
+async function runMachine(node: StandInNode, plan: Plan, folder: string): Promise<Verdict> {
+  const console = await serveConsole(plan.console, folder);
+  const screen = plan.screen === undefined ? undefined : await serveScreen(plan.screen, folder);
+  const vnc = plan.screen === undefined ? [] : ['-vnc', `unix:${folder}/vnc${plan.screen.password === undefined ? '' : ',password=on'}`];
+  let outcome: Verdict | undefined;
+  const machine = await startMachine(node, [...plan.arguments, '-serial', console.argument, ...vnc, ...(plan.screen?.waits === true ? ['-S'] : [])]);
+  const end = (verdict: Verdict): void => {
+    outcome ??= verdict;
+    machine.kill();
+  };
+  const closeOrders = await listenForOrders(`${folder}/control`, (order) => {
+    if (order === 'nmi') machine.command('inject-nmi').catch(() => undefined);
+    else if (order === 'destroy') end({ kind: 'signal', signal: 'SIGABRT' });
+    else end({ kind: 'exit', code: order === 'reset' ? 0 : 1 });
+  });
+  writeVm(node, plan.name, { qemuPid: machine.pid, control: `${folder}/control` });
+  if (plan.screen?.password !== undefined) await machine.command('set_password', { protocol: 'vnc', password: plan.screen.password.slice(0, 8) });
+  if (plan.screen?.waits === true) void screen?.firstViewer.then(async () => machine.command('cont')).catch(() => undefined);
+  catchSignals(machine, end);
+  process.title = `bhyve: ${plan.name}`;
+  const { reason, exitCode, stderr } = await machine.ended;
+  await console.finished();
+  console.close();
+  screen?.close();
+  closeOrders();
+  if (outcome !== undefined) return outcome;
+  if (reason === 'guest-reset') return { kind: 'exit', code: 0 };
+  if (reason === 'guest-shutdown') return { kind: 'exit', code: 1 };
+  err(`${stderr.trim() === '' ? `stand-in: qemu ended (${reason ?? exitCode ?? 'killed'})` : stderr.trim()}\n`);
+  return machineFailed(reason, exitCode);
+}
+
+/** QEMU refused its arguments: a device that could not be set up. Killed or crashed: bhyve would have aborted. */
+const machineFailed = (reason: string | undefined, exitCode: number | null): Verdict =>
+  reason === undefined && exitCode === 1 ? { kind: 'exit', code: 4 } : { kind: 'signal', signal: 'SIGABRT' };
+
+function catchSignals(machine: Machine, end: (verdict: Verdict) => void): void {
+  process.on('SIGTERM', () => {
+    machine.hasAcpi().then(async (hasAcpi) => {
+      if (hasAcpi) await machine.command('system_powerdown');
+      else end({ kind: 'signal', signal: 'SIGTERM' });
+    }).catch(() => undefined);
+  });
+  for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => end({ kind: 'signal', signal }));
+}
+
+async function run(node: StandInNode, args: readonly string[]): Promise<Verdict> {
+  const { config } = parseCommandLine(args, node.facts, err);
+  if (config.boolean('config.dump', false)) throw new Exit(1, '', config.dump());
+  const name = config.get('name')!;
+  const size = readSize(config);
+  const { rom, isDeprecated } = bootRomOf({ config, node });
+  if (isDeprecated) err("bhyve: 'lpc.bootrom' is deprecated, use 'bootrom' instead\n");
+  takeOrExit(node, name, size, rom !== undefined);
+  const folder = `/run/nova-bhyve-lab/${node.name}/${process.pid}`;
+  const taps: string[] = [];
+  let isClean = true;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    await repairVolumes(node, config);
+    const plan = planMachine(node, config, size, out, taps);
+    const verdict = await runMachine(node, plan, folder);
+    isClean = verdict.kind === 'exit';
+    if (verdict.kind === 'exit' && verdict.code === 1 && config.boolean('destroy_on_poweroff', false)) withLock(node, 'vmm', () => removeVm(node, name));
+    return verdict;
+  } catch (error) {
+    if (!(error instanceof Abort)) throw error;
+    isClean = false;
+    err(error.message);
+    return { kind: 'signal', signal: 'SIGABRT' };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    letGo(node, name, taps, isClean);
+  }
+}
+
+runTool(async (args) => {
+  const verdict = await run(currentNode(), args);
+  if (verdict.kind === 'signal') dieOf(verdict.signal);
+  return verdict.code;
+});
