@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { isUuid, parseInstanceUuid, parsePortId, type InstanceUuid } from '../lib/ids.js';
+import { isUuid, parseInstanceUuid, parsePortId, type InstanceUuid, type PortId } from '../lib/ids.js';
 import { parseArgument, type NovaObjectOf } from '../objects/index.js';
 import { elevated } from '../rpc/context.js';
+import { codeOf } from '../lib/errors.js';
 import { isInstanceGone } from './error-text.js';
 import type { HostMethod, Operation } from './operation.js';
 
@@ -44,13 +45,24 @@ async function deliverOne({ context, deps, log }: Operation<Args>, instance: Nov
       await deps.ports.refresh(elevated(context), instance, port);
       return;
     case 'network-vif-deleted':
-      if (port === undefined) return;
-      await deps.plugger.unplug(uuid, port);
-      await deps.ports.refresh(elevated(context), instance);
+      // A server that is being deleted has no such vif any more: then the port went with it, and there is nothing to do.
+      if (port === undefined || !deps.ports.cached(instance).some((vif) => vif.id === port)) return;
+      await deps.ports.refresh(elevated(context), instance, port);
+      await unplugIfFree(deps, uuid, port);
       return;
     default: {
       const isAwaited = deps.waiters.deliver(uuid, name, tag, event.get('status') === 'failed' ? 'failed' : 'completed');
       log.debug({ instance: uuid, event: name, tag, isAwaited }, 'external event');
     }
+  }
+}
+
+/** A running guest holds its tap, and bhyve has no unplugging: the tap goes when the guest stops. */
+async function unplugIfFree({ plugger, log }: Operation<Args>['deps'], instance: InstanceUuid, port: PortId): Promise<void> {
+  try {
+    await plugger.unplug(instance, port);
+  } catch (err) {
+    if (codeOf(err) !== 'tap-busy') throw err;
+    log.warn({ err, instance, port }, 'port of a running guest was deleted; its tap goes when the guest stops');
   }
 }
