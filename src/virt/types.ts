@@ -3,10 +3,9 @@
  * supervisor (POSIX sh under daemon(8)) that runs bhyve, restarts it on exit 0 unless told otherwise, and records the verdict.
  */
 import type { InstanceUuid } from '../lib/ids.js';
+import type { PowerState } from '../objects/index.js';
 
-/** nova.compute.power_state */
-export const powerStates = { noState: 0, running: 1, paused: 3, shutdown: 4, crashed: 6, suspended: 7 } as const;
-export type PowerState = (typeof powerStates)[keyof typeof powerStates];
+export { powerStates, type PowerState } from '../objects/index.js';
 
 export type Verdict =
   | { readonly kind: 'rebooted' | 'powered-off' | 'halted' | 'suspended'; readonly at: string }

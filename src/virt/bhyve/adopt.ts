@@ -5,7 +5,7 @@
 import { isUuid, type InstanceUuid } from '../../lib/ids.js';
 import { putAway, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
-import { isSameBoot } from './boot-id.js';
+import { isFromBoot } from './boot-id.js';
 import type { Watch } from './watch.js';
 
 export interface AdoptionReport {
@@ -52,7 +52,7 @@ async function adoptOne(
   watch.note(instance, { kind: 'stopped' });
   if (seen.kind === 'ended' && seen.verdict !== null && !seen.isSupervised) return 'off';
   if (seen.kind === 'left-over') {
-    const isSame = seen.status !== undefined && isSameBoot(seen.status.boot, await deps.boot());
+    const isSame = seen.status !== undefined && isFromBoot(seen.status, await deps.boot());
     await putAway(deps, instance, false, isSame || seen.status === undefined ? 'guest and supervisor were killed' : 'the host restarted while the guest ran');
     return 'cleaned';
   }

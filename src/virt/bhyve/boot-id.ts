@@ -1,7 +1,7 @@
 /**
  * Names the current boot of the host, so that status files from before a reboot are known as stale. `kern.boot_id` is a fresh UUID
  * each boot; where sysctl cannot print it, the second of `kern.boottime` serves. That one moves when the clock is set, so two of them are
- * the same boot if they are close: no host boots twice in two minutes with guests started in both.
+ * the same boot if they are close and the guest started after both.
  */
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
@@ -16,9 +16,15 @@ export async function readBootId(host: Pick<Host, 'sysctl'>): Promise<string> {
 }
 
 const bootTimeToleranceSeconds = 120;
+const secondsOf = (id: string): number | undefined => {
+  const seconds = /^boottime-(\d+)$/.exec(id)?.[1];
+  return seconds === undefined ? undefined : Number(seconds);
+};
 
-export function isSameBoot(one: string, other: string): boolean {
-  if (one === other) return true;
-  const [oneSeconds, otherSeconds] = [one, other].map((id) => /^boottime-(\d+)$/.exec(id)?.[1]);
-  return oneSeconds !== undefined && otherSeconds !== undefined && Math.abs(Number(oneSeconds) - Number(otherSeconds)) <= bootTimeToleranceSeconds;
+/** Whether a status file is from the boot that `now` names. A guest that was started before this boot began is from another one. */
+export function isFromBoot(status: { readonly boot: string; readonly sinceSeconds: number }, now: string): boolean {
+  if (status.boot === now) return true;
+  const [then, current] = [secondsOf(status.boot), secondsOf(now)];
+  if (then === undefined || current === undefined) return false;
+  return Math.abs(then - current) <= bootTimeToleranceSeconds && status.sinceSeconds >= current;
 }

@@ -6,7 +6,7 @@
  */
 import type { ProcessInfo } from '../../host/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
-import { isSameBoot } from './boot-id.js';
+import { isFromBoot } from './boot-id.js';
 import type { SupervisorStatus } from './verdict.js';
 
 /** Seconds by which ps and date may disagree about a start: ps adds the boot time, which moves when the clock is set. */
@@ -31,7 +31,7 @@ export const guestTitle = (instance: InstanceUuid): string => `bhyve: ${instance
 
 /** Whether the status file says that `process` is the guest's bhyve; the title is checked as well. */
 export function isNamedByStatus(process: ProcessInfo, { instance, status, boot }: Whose): boolean {
-  return status !== undefined && isSameBoot(status.boot, boot) && process.pid === status.pid && process.command === guestTitle(instance)
+  return status !== undefined && isFromBoot(status, boot) && process.pid === status.pid && process.command === guestTitle(instance)
     && (process.parentPid === status.supervisorPid || Math.abs(process.startedAtSeconds - status.sinceSeconds) <= startToleranceSeconds);
 }
 

@@ -67,99 +67,102 @@ describe.each(['stock-13.2', 'stock-15'] as const)('on %s', (profile) => {
     expect(lab.told).toContain(`up ${vif.id}`);
     const endpoint = await driver.vncEndpoint(instance);
     expect(await banner(endpoint!)).toMatch(/^RFB 003\./);
-    expect(await driver.diagnostics(instance)).toMatchObject({ state: 'running', memoryMaximumMiB: 192 });
+    expect(await driver.diagnostics(instance)).toMatchObject({ state: 'running', memoryMaximumMiB: 256 });
     expect((await driver.diagnostics(instance)).nics[0]!.rxPackets).toBeGreaterThan(0);
     expect(events).toEqual([]);
   });
 
-  test('the power button ends the guest by itself; it boots again with the same disk and slots', async () => {
-    const { instance } = await boot('10.20.5.2');
-    const before = await driver.slots(instance);
-    expect(await driver.stop(instance, { graceMs: 30_000, retryMs: 10_000 })).toMatchObject({ kind: 'powered-off' });
-    expect(await logOf(instance)).toContain('guest: power button');
-    expect(await driver.powerState(instance)).toBe(powerStates.shutdown);
-    await driver.start(instance);
-    await waitUntil(says(instance, 'guest: boot 2'), 'it boots again', bootMs);
-    expect(await driver.slots(instance)).toEqual(before);
-    expect(await driver.softReboot(instance, { graceMs: 30_000, retryMs: 10_000 })).toBe(true);
-    await waitUntil(says(instance, 'guest: boot 3'), 'it boots a third time', bootMs);
-    expect(events).toEqual([]);
-  });
+  // The rest does not depend on the release.
+  if (profile === 'stock-13.2') {
+    test('the power button ends the guest by itself; it boots again with the same disk and slots', async () => {
+      const { instance } = await boot('10.20.5.2');
+      const before = await driver.slots(instance);
+      expect(await driver.stop(instance, { graceMs: 30_000, retryMs: 10_000 })).toMatchObject({ kind: 'powered-off' });
+      expect(await logOf(instance)).toContain('guest: power button');
+      expect(await driver.powerState(instance)).toBe(powerStates.shutdown);
+      await driver.start(instance);
+      await waitUntil(says(instance, 'guest: boot 2'), 'it boots again', bootMs);
+      expect(await driver.slots(instance)).toEqual(before);
+      expect(await driver.softReboot(instance, { graceMs: 30_000, retryMs: 10_000 })).toBe(true);
+      await waitUntil(says(instance, 'guest: boot 3'), 'it boots a third time', bootMs);
+      expect(events).toEqual([]);
+    });
 
-  test('a guest that ignores the button is forced off after its grace', async () => {
-    const { instance } = await boot('10.20.5.3', 'guest-action=ignore-power-button\n');
-    expect(await driver.softReboot(instance, { graceMs: 3000, retryMs: 1000 })).toBe(false);
-    expect(await driver.powerState(instance)).toBe(powerStates.running);
-    expect(await driver.stop(instance, { graceMs: 3000, retryMs: 1000 })).toMatchObject({ kind: 'powered-off' });
-  });
+    test('a guest that ignores the button is forced off after its grace', async () => {
+      const { instance } = await boot('10.20.5.3', 'guest-action=ignore-power-button\n');
+      expect(await driver.softReboot(instance, { graceMs: 3000, retryMs: 1000 })).toBe(false);
+      expect(await driver.powerState(instance)).toBe(powerStates.running);
+      expect(await driver.stop(instance, { graceMs: 3000, retryMs: 1000 })).toMatchObject({ kind: 'powered-off' });
+    });
 
-  test('a guest that reboots itself comes back with the same taps and is reported as rebooted', async () => {
-    const guest = await boot('10.20.5.4', 'guest-action=reboot-after=1\n');
-    await waitUntil(says(guest.instance, 'guest: boot 2'), 'it boots again', bootMs);
-    expect(events).toMatchObject([{ instance: guest.instance, kind: 'rebooted' }]);
-    await waitUntil(() => guest.pings(), 'it answers', bootMs);
-  });
+    test('a guest that reboots itself comes back with the same taps and is reported as rebooted', async () => {
+      const guest = await boot('10.20.5.4', 'guest-action=reboot-after=1\n');
+      await waitUntil(says(guest.instance, 'guest: boot 2'), 'it boots again', bootMs);
+      expect(events).toMatchObject([{ instance: guest.instance, kind: 'rebooted' }]);
+      await waitUntil(() => guest.pings(), 'it answers', bootMs);
+    });
 
-  test('a guest that powers itself off is seen within two seconds', async () => {
-    const { instance } = await boot('10.20.5.5', 'guest-action=poweroff-after=1\n');
-    await waitUntil(() => events.length > 0, 'the end is seen', 20_000);
-    expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'powered-off' } }]);
-  });
+    test('a guest that powers itself off is seen within two seconds', async () => {
+      const { instance } = await boot('10.20.5.5', 'guest-action=poweroff-after=1\n');
+      await waitUntil(() => events.length > 0, 'the end is seen', 20_000);
+      expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'powered-off' } }]);
+    });
 
-  test('a crash of bhyve is seen within two seconds, cleaned up, and the guest can be started again', async () => {
-    const { instance } = await boot('10.20.5.6');
-    process.kill(await pidOf(instance), 'SIGKILL');
-    await waitUntil(() => events.length > 0, 'the crash is seen', 2000);
-    expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'crashed', signal: 'SIGKILL' } }]);
-    await driver.start(instance);
-    await waitUntil(says(instance, 'guest: boot 2'), 'it boots again', bootMs);
-  });
+    test('a crash of bhyve is seen within two seconds, cleaned up, and the guest can be started again', async () => {
+      const { instance } = await boot('10.20.5.6');
+      process.kill(await pidOf(instance), 'SIGKILL');
+      await waitUntil(() => events.length > 0, 'the crash is seen', 2000);
+      expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'crashed', signal: 'SIGKILL' } }]);
+      await driver.start(instance);
+      await waitUntil(says(instance, 'guest: boot 2'), 'it boots again', bootMs);
+    });
 
-  test('a guest counts on while the agent is away, and is adopted with the same pid', async () => {
-    const { instance } = await boot('10.20.5.7');
-    const pid = await pidOf(instance);
-    const before = await lastTick(instance);
-    await driver.close();
-    ({ driver, events } = await lab.newDriver());
-    expect(await pidOf(instance)).toBe(pid);
-    await waitUntil(async () => (await lastTick(instance)) > before + 1, 'it counts on', 15_000);
-    expect(await logOf(instance)).not.toContain('guest: boot 2');
-    expect(events).toEqual([]);
-    process.kill(pid, 'SIGKILL');
-    await waitUntil(() => events.length > 0, 'the new agent sees the crash', 2000);
-  });
+    test('a guest counts on while the agent is away, and is adopted with the same pid', async () => {
+      const { instance } = await boot('10.20.5.7');
+      const pid = await pidOf(instance);
+      const before = await lastTick(instance);
+      await driver.close();
+      ({ driver, events } = await lab.newDriver());
+      expect(await pidOf(instance)).toBe(pid);
+      await waitUntil(async () => (await lastTick(instance)) > before + 1, 'it counts on', 15_000);
+      expect(await logOf(instance)).not.toContain('guest: boot 2');
+      expect(events).toEqual([]);
+      process.kill(pid, 'SIGKILL');
+      await waitUntil(() => events.length > 0, 'the new agent sees the crash', 2000);
+    });
 
-  test('after a power cut of the host the guest is off with a reason, and starts again', async () => {
-    const guest = await boot('10.20.5.8');
-    await driver.close();
-    await lab.node.rebootHost();
-    ({ driver, events } = await lab.newDriver());
-    expect(await driver.state(guest.instance)).toMatchObject({ kind: 'stopped', verdict: { kind: 'crashed', reason: 'the host restarted while the guest ran' } });
-    await lab.plugger.plug(guest.instance, guest.vif, never);
-    await driver.start(guest.instance);
-    await waitUntil(says(guest.instance, 'guest: boot 2'), 'it boots again', bootMs);
-  });
+    test('after a power cut of the host the guest is off with a reason, and starts again', async () => {
+      const guest = await boot('10.20.5.8');
+      await driver.close();
+      await lab.node.rebootHost();
+      ({ driver, events } = await lab.newDriver());
+      expect(await driver.state(guest.instance)).toMatchObject({ kind: 'stopped', verdict: { kind: 'crashed', reason: 'the host restarted while the guest ran' } });
+      await lab.plugger.plug(guest.instance, guest.vif, never);
+      await driver.start(guest.instance);
+      await waitUntil(says(guest.instance, 'guest: boot 2'), 'it boots again', bootMs);
+    });
 
-  test('a disk that is not there fails the start with bhyve’s words', async () => {
-    const guest = await lab.guest('10.20.5.9');
-    guests.push(guest);
-    const definition = guest.definition((await lab.plugger.plug(guest.instance, guest.vif, never)).tapName);
-    await driver.define({ ...definition, disks: [{ ...definition.disks[0]!, path: '/nonexistent/disk' }] });
-    await expect(driver.start(guest.instance)).rejects.toThrow(/No such file or directory/);
-  });
+    test('a disk that is not there fails the start with bhyve’s words', async () => {
+      const guest = await lab.guest('10.20.5.9');
+      guests.push(guest);
+      const definition = guest.definition((await lab.plugger.plug(guest.instance, guest.vif, never)).tapName);
+      await driver.define({ ...definition, disks: [{ ...definition.disks[0]!, path: '/nonexistent/disk' }] });
+      await expect(driver.start(guest.instance)).rejects.toThrow(/No such file or directory/);
+    });
 
-  test('a VLAN port reaches its segment, and the vlan goes with the last guest', async () => {
-    const guest = await lab.guest('10.21.0.9');
-    guests.push(guest);
-    lab.segments.set(guest.vif.id, { networkType: 'vlan', segmentationId: 120 });
-    const { tapName } = await lab.plugger.plug(guest.instance, guest.vif, never);
-    await driver.define(guest.definition(tapName));
-    await driver.start(guest.instance);
-    await waitUntil(() => guest.pings(), 'it answers on VLAN 120', bootMs);
-    await driver.destroy(guest.instance);
-    await lab.plugger.unplug(guest.instance, guest.vif.id);
-    expect(execFileSync('ip', ['-n', lab.node.netns, '-br', 'link'], { encoding: 'utf8' })).not.toMatch(/uplink0\.120|br-physnet1\.120/);
-  });
+    test('a VLAN port reaches its segment, and the vlan goes with the last guest', async () => {
+      const guest = await lab.guest('10.21.0.9');
+      guests.push(guest);
+      lab.segments.set(guest.vif.id, { networkType: 'vlan', segmentationId: 120 });
+      const { tapName } = await lab.plugger.plug(guest.instance, guest.vif, never);
+      await driver.define(guest.definition(tapName));
+      await driver.start(guest.instance);
+      await waitUntil(() => guest.pings(), 'it answers on VLAN 120', bootMs);
+      await driver.destroy(guest.instance);
+      await lab.plugger.unplug(guest.instance, guest.vif.id);
+      expect(execFileSync('ip', ['-n', lab.node.netns, '-br', 'link'], { encoding: 'utf8' })).not.toMatch(/uplink0\.120|br-physnet1\.120/);
+    });
+  }
 
   test('the probes find this release’s way to name the boot ROM, and its CPU', () => {
     expect(driver.capabilities).toMatchObject({ architecture: 'amd64', bootromKey: profile === 'stock-15' ? 'top' : 'lpc', canVirtualize: true, hasSnapshot: false, hasFramebuffer: true });

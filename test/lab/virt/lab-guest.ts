@@ -104,7 +104,7 @@ async function makeGuest(node: LabNode, host: Host, image: string, segments: Lab
   return {
     instance, vif,
     definition: (tapName) => ({
-      instance, name: 'instance-00000001', vcpus: 1, memoryMiB: 192, disks: [{ role: 'root', path: disk, serial: instance, bus: 'virtio' }], configDrive: { path: iso },
+      instance, name: 'instance-00000001', vcpus: 1, memoryMiB: 256, disks: [{ role: 'root', path: disk, serial: instance, bus: 'virtio' }], configDrive: { path: iso },
       nics: [{ port, tapName, mac, mtu: 1500, model: 'virtio' }], hasVnc: true,
     }),
     async pings() {

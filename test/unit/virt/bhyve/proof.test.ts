@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ProcessInfo } from '../../../../src/host/index.js';
-import { isSameBoot, readBootId } from '../../../../src/virt/bhyve/boot-id.js';
+import { isFromBoot, readBootId } from '../../../../src/virt/bhyve/boot-id.js';
 import { findGuestProcesses, type Whose } from '../../../../src/virt/bhyve/proof.js';
 import { instanceA, instanceB } from '../../../fakes/guest-definition.js';
 
@@ -48,7 +48,14 @@ test('the boot is named by kern.boot_id, or by the second of kern.boottime withi
   const boottime = '{ sec = 1795410225, usec = 57793 } Mon Nov 23 05:03:45 2026';
   expect(await readBootId(host({ 'kern.boot_id': '', 'kern.boottime': boottime }))).toBe('boottime-1795410225');
   await expect(readBootId(host({}))).rejects.toMatchObject({ code: 'host-unusable' });
-  expect(isSameBoot('boottime-1795410225', 'boottime-1795410300')).toBe(true);
-  expect(isSameBoot('boottime-1795410225', 'boottime-1795411225')).toBe(false);
-  expect(isSameBoot('7d2c3b4a-1f60', '7d2c3b4a-1f61')).toBe(false);
+});
+
+test('a status file is from this boot if the boots are named alike, or are close and the guest started in both', () => {
+  const status = (boot: string, sinceSeconds = 1_795_410_400) => ({ boot, sinceSeconds });
+  expect(isFromBoot(status('7d2c3b4a-1f60', 0), '7d2c3b4a-1f60')).toBe(true);
+  expect(isFromBoot(status('7d2c3b4a-1f60'), '7d2c3b4a-1f61')).toBe(false);
+  expect(isFromBoot(status('boottime-1795410225'), 'boottime-1795410300')).toBe(true);
+  expect(isFromBoot(status('boottime-1795410225'), 'boottime-1795411225')).toBe(false);
+  expect(isFromBoot(status('boottime-1795410225', 1_795_410_290), 'boottime-1795410300'), 'a quick reboot').toBe(false);
+  expect(isFromBoot(status('boottime-1795410225'), '7d2c3b4a-1f60')).toBe(false);
 });
