@@ -2,7 +2,7 @@
  * What a refusal must put back, because Nova's other services had already begun the work before they asked us.
  */
 import { isUuid, parseImageId } from '../../lib/ids.js';
-import { parseArgument, type NovaObjectOf } from '../../objects/index.js';
+import { parseOptionalArgument, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
 import type { Operation } from '../operation.js';
 import type { CleanUp } from './table.js';
@@ -61,6 +61,5 @@ async function failMigration(operation: Refused): Promise<void> {
 }
 
 function migrationOf({ wireArgs }: Refused): NovaObjectOf<'Migration'> | null {
-  const wire = wireArgs['migration'];
-  return wire === null || wire === undefined ? null : parseArgument('Migration', wire);
+  return parseOptionalArgument('Migration', wireArgs['migration']);
 }

@@ -18,7 +18,8 @@ export interface Refusal {
   readonly reason: string;
 }
 
-const unsupported = (what: string) => (): NovaFault => novaFaults.notImplemented(`${what} not supported by this host yet`);
+/** A sentence for users. */
+const unsupported = (what: string) => (): NovaFault => novaFaults.notImplemented(`${what.charAt(0).toUpperCase()}${what.slice(1)} not supported by this host yet`);
 const plain = (rpc: string, wrappers: string, what: string, cleanUp?: CleanUp): Refusal => ({
   rpc, wrappers, fault: unsupported(what), reason: `${what} not supported by this host yet`, ...(cleanUp === undefined ? {} : { cleanUp }),
 });

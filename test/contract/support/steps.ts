@@ -23,7 +23,9 @@ function withoutFlag(data: Data): Data {
   return { ...data, system_metadata: rest };
 }
 
-const show = (value: unknown): string => JSON.stringify(value);
+/** JSON with keys in order of their text. */
+const show = (value: unknown): string => JSON.stringify(value, (_key, one: unknown) =>
+  (typeof one === 'object' && one !== null && !Array.isArray(one) ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one));
 const dataOf = (object: Data | undefined): Data => (object?.['nova_object.data'] ?? {}) as Data;
 
 /** One spelling of what may be written as a state, a list or (for "do not check") null. */
