@@ -306,8 +306,8 @@ describe('whatever the image', () => {
 
   test('a good image with some octets changed is refused or taken for what it is registered as', async () => {
     const change = fc.record({ at: fc.oneof(fc.nat(127), fc.nat(700), fc.nat(200_000)), value: fc.constantFrom(0, 1, 2, 0x7f, 0x80, 0xff) });
-    await fc.assert(fc.asyncProperty(fc.constantFrom(...seeds), fc.array(change, { minLength: 1, maxLength: 6 }), fc.constantFrom(...formats), async (seed, changes, format) => {
-      const content = Buffer.from(seed);
+    await fc.assert(fc.asyncProperty(fc.nat(seeds.length - 1), fc.array(change, { minLength: 1, maxLength: 6 }), fc.constantFrom(...formats), async (seed, changes, format) => {
+      const content = Buffer.from(seeds[seed]!);
       for (const { at, value } of changes) content[at % content.length] = value;
       const found = await outcome(content, format);
       const allowed: Record<string, string[]> = { raw: ['raw', 'gpt', 'mbr'], gpt: ['gpt', 'mbr'], ami: ['raw', 'gpt', 'mbr', 'iso', 'qcow2', 'vmdk', 'vdi', 'vhd'] };
@@ -316,16 +316,17 @@ describe('whatever the image', () => {
   });
 
   test('an image cut short anywhere is no accident', async () => {
-    await fc.assert(fc.asyncProperty(fc.constantFrom(...seeds), fc.nat(262_144), fc.constantFrom(...formats), async (seed, length, format) => {
-      await outcome(seed.subarray(0, length % (seed.length + 1)), format);
+    await fc.assert(fc.asyncProperty(fc.nat(seeds.length - 1), fc.nat(262_144), fc.constantFrom(...formats), async (seed, length, format) => {
+      const image = seeds[seed]!;
+      await outcome(image.subarray(0, length % (image.length + 1)), format);
     }), { numRuns: 500 });
   });
 
   test('a container registered as raw is refused as long as its signature stands', async () => {
     const containers = seeds.slice(0, 6);
-    await fc.assert(fc.asyncProperty(fc.constantFrom(...containers), fc.nat(200_000), fc.nat(255), async (seed, at, value) => {
-      const content = Buffer.from(seed);
-      if (at >= 72) content[at % content.length] = value;
+    await fc.assert(fc.asyncProperty(fc.nat(containers.length - 1), fc.nat(200_000), fc.nat(255), async (seed, at, value) => {
+      const content = Buffer.from(containers[seed]!);
+      content[72 + (at % (content.length - 72))] = value; // every signature lies before that
       expect(await outcome(content, 'raw')).toBe('refused');
     }), { numRuns: 300 });
   });
