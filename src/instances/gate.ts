@@ -13,7 +13,7 @@ import type { InstanceUuid } from '../lib/ids.js';
 import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Logger, Metrics } from '../observe/index.js';
 
-export type GateKind = 'build' | 'delete' | 'start' | 'stop' | 'reboot' | 'power-sync' | 'refusal';
+export type GateKind = 'build' | 'delete' | 'start' | 'stop' | 'reboot' | 'power-sync' | 'plug' | 'refusal';
 export type GateOutcome = 'accepted' | 'ignored' | 'refused';
 
 /** Why a running build's signal fired: somebody wants the instance gone. */

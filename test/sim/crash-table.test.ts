@@ -101,8 +101,10 @@ async function run(one: Case, point: CrashPoint | null): Promise<{ world: World;
   const { world, journal } = await prepared(one.from);
   // The start has effects of its own; count from the message on.
   const quiet = await live(world, journal, null);
+  await quiet.idle();
   const offset = quiet.crash.effects.length;
   const agent = await live(world, journal, point === null ? null : { ...point, effect: point.effect + offset });
+  await agent.idle();
   const message = one.message(world);
   await agent.receive(message);
   const effects = agent.crash.effects.slice(offset);

@@ -9,6 +9,7 @@ import type { Step } from '../../journal/index.js';
 import { taskStates, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import { decideRecovery, type RecoveryAction } from '../../instances/index.js';
+import { powerStates } from '../../virt/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
 import { performOwn } from '../operation.js';
@@ -54,7 +55,8 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
       return saveState(deps, context, instance, { taskState: null, ...(action.vmState === null ? {} : { vmState: action.vmState }) });
     case 'settle':
       if (action.clearTask) await saveState(deps, context, instance, { taskState: null });
-      return action.resumeGuest ? later(deps, uuid, 'start', (signal) => resumeGuest(deps, context, instance, signal)) : undefined;
+      if (action.resumeGuest) return later(deps, uuid, 'start', (signal) => resumeGuest(deps, context, instance, signal));
+      return (await deps.driver.powerState(uuid)) === powerStates.running ? later(deps, uuid, 'plug', (signal) => plugAgain(deps, instance, uuid, signal)) : undefined;
     case 'finish-delete':
     case 'delete-again':
       return later(deps, uuid, 'delete', () => deleteAgain(deps, context, instance));
@@ -70,8 +72,22 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
 }
 
 /** Behind the gate and not awaited: a guest that takes a minute to stop must not keep the service down. */
-function later(deps: ComputeDeps, uuid: InstanceUuid, kind: 'start' | 'stop' | 'reboot' | 'delete', work: (signal: AbortSignal) => Promise<void>): void {
+function later(deps: ComputeDeps, uuid: InstanceUuid, kind: 'start' | 'stop' | 'reboot' | 'plug' | 'delete', work: (signal: AbortSignal) => Promise<void>): void {
   deps.gate.run(uuid, kind, work).catch((err: unknown) => deps.log.error({ err, instance: uuid, kind }, 'recovery of an instance failed'));
+}
+
+/**
+ * Puts a running guest's taps back where they belong: somebody may have restarted the host's network. Nova sets an instance whose vifs
+ * cannot be plugged to error; we do not, because a guest that runs is worth more than a Neutron that happens to be away.
+ */
+async function plugAgain(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid: InstanceUuid, signal: AbortSignal): Promise<void> {
+  for (const vif of deps.ports.cached(instance)) {
+    try {
+      await deps.plugger.plug(uuid, vif, signal);
+    } catch (err) {
+      deps.log.warn({ err, instance: uuid, port: vif.id }, 'port of a running guest not plugged again');
+    }
+  }
 }
 
 async function rebootAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, type: 'SOFT' | 'HARD', signal: AbortSignal): Promise<void> {
