@@ -23,7 +23,7 @@ export const bhyveSection = {
 
 export const zfsSection = {
   root: option(matching('a dataset below a pool', datasetPattern, 'POOL/NAME, e.g. zroot/nova'), 'zroot/nova',
-    'Everything that the agent makes is below this dataset; it never leaves it. The dataset must exist.'),
+    'Everything that the agent makes is below this dataset; it never leaves it. Made at the first start; the pool must exist.'),
 };
 
 export const l2AgentSection = {

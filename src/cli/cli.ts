@@ -1,0 +1,99 @@
+/** The operator's commands, on commander (the usual one for Node, no dependencies). */
+import { Command, CommanderError } from 'commander';
+import { defaultConfigFile, loadConfig, type LoadedConfig } from '../config/index.js';
+import { AgentError } from '../lib/errors.js';
+import { checkNode } from './check.js';
+import { showInstance } from './instance.js';
+import { listInstances } from './instances.js';
+import type { NodeView, OpenNode } from './node-view.js';
+import type { Output } from './output.js';
+
+/** Which configuration: both empty = the default one. */
+export interface ConfigLocation {
+  readonly files: readonly string[];
+  readonly dirs: readonly string[];
+}
+
+/** What main.ts gives; the commands themselves do not know how parts are made. */
+export interface CliHandlers {
+  /** The service, until it is told to stop. Resolves with the exit code. */
+  readonly run: (location: ConfigLocation) => Promise<number>;
+  readonly open: OpenNode;
+  readonly version: string;
+}
+
+/** 0 good; 1 the answer is no, or it failed; 2 wrong use; 78 (EX_CONFIG) the configuration cannot be used. */
+export const exitCodes = { good: 0, bad: 1, usage: 2, config: 78 } as const;
+
+export interface Cli {
+  /** `argv` without node and script. Resolves with the exit code; never rejects for what an operator did. */
+  main(argv: readonly string[]): Promise<number>;
+}
+
+const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+function addConfigOptions(command: Command): Command {
+  return command
+    .option('--config-file <file>', `configuration, may repeat (default: ${defaultConfigFile})`, collect, [] as readonly string[])
+    .option('--config-dir <folder>', 'read *.conf in it as well, may repeat', collect, [] as readonly string[]);
+}
+
+interface Given { readonly configFile: readonly string[]; readonly configDir: readonly string[]; readonly json?: boolean; readonly online?: boolean }
+
+const locationOf = (given: Given): ConfigLocation => ({ files: given.configFile, dirs: given.configDir });
+
+export function createCli(handlers: CliHandlers, output: Output): Cli {
+  /** One command on the node's parts, which are given back afterwards. */
+  async function withNode(given: Given, work: (node: NodeView, loaded: LoadedConfig) => Promise<number>): Promise<number> {
+    const loaded = loadConfig(locationOf(given));
+    const node = await handlers.open(loaded.config);
+    try {
+      return await work(node, loaded);
+    } finally {
+      await node.close();
+    }
+  }
+
+  function build(done: (code: number) => void): Command {
+    const program = new Command('nova-bhyve');
+    program.description('Makes this FreeBSD host an OpenStack compute node').version(handlers.version).helpCommand(false).exitOverride()
+      .configureOutput({ writeOut: output.out, writeErr: output.err });
+    const add = (usage: string, text: string): Command => {
+      const command = addConfigOptions(program.command(usage).description(text));
+      return usage === 'run' ? command : command.option('--json', 'for programs');
+    };
+    add('run', 'be the service, until SIGTERM').action(async (given: Given) => done(await handlers.run(locationOf(given))));
+    add('check', 'say whether the agent can run here, and what this host can do')
+      .option('--online', 'also log in to the message bus and to Keystone')
+      .action(async (given: Given) => done(await withNode(given, (node, loaded) =>
+        checkNode(node, loaded, { json: given.json === true, online: given.online === true }, output))));
+    add('instances', 'what this node has')
+      .action(async (given: Given) => done(await withNode(given, (node) => listInstances(node, { json: given.json === true }, output))));
+    add('instance <uuid>', 'one instance: guest, disks, taps, PCI slots, journal')
+      .action(async (uuid: string, given: Given) => done(await withNode(given, (node, { config }) =>
+        showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+    return program;
+  }
+
+  return {
+    async main(argv) {
+      let code: number = exitCodes.good;
+      try {
+        await build((answer) => { code = answer; }).parseAsync([...argv], { from: 'user' });
+        return code;
+      } catch (error) {
+        if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.good : exitCodes.usage;
+        output.err(`nova-bhyve: ${describe(error)}\n`);
+        return error instanceof AgentError && error.code.startsWith('config-') ? exitCodes.config : exitCodes.bad;
+      }
+    },
+  };
+}
+
+/** The chain of messages; a bug shows its stack. */
+function describe(error: unknown): string {
+  if (!(error instanceof AgentError)) return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const causes: string[] = [];
+  for (let cause = error.cause; cause instanceof Error && causes.length < 4; cause = cause.cause) causes.push(cause.message);
+  return [error.message, ...causes].join(': ');
+}

@@ -1,0 +1,215 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createCli, type CliHandlers, type NodeView } from '../../../src/cli/index.js';
+import type { JournalledOperation } from '../../../src/journal/index.js';
+import { AgentError } from '../../../src/lib/errors.js';
+import { parseInstanceUuid, parseOperationId, parsePortId } from '../../../src/lib/ids.js';
+import type { DiskInfo } from '../../../src/storage/index.js';
+import type { GuestDefinition, GuestState, HostCapabilities } from '../../../src/virt/index.js';
+
+const running = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
+const crashed = parseInstanceUuid('22222222-2222-4222-8222-222222222222');
+const leftOver = parseInstanceUuid('22222222-2222-4222-8222-333333333333');
+const port = parsePortId('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa');
+const GiB = 1024n ** 3n;
+
+const definition = (instance: typeof running, name: string): GuestDefinition => ({
+  instance, name, vcpus: 2, memoryMiB: 512, disks: [{ role: 'root', path: `/dev/zvol/p/${instance}`, serial: 's', bus: 'virtio' }], configDrive: null,
+  nics: instance === running ? [{ port, tapName: 'tapaaaaaaaa-aa', mac: 'fa:16:3e:00:00:01', mtu: 1500, model: 'virtio' }] : [], hasVnc: true,
+});
+const states: Record<string, GuestState> = {
+  [running]: { kind: 'running', pid: 4242, startedAtSeconds: 1_790_000_000, isPaused: false },
+  [crashed]: { kind: 'stopped', verdict: { kind: 'crashed', at: '2026-11-01T00:00:00Z', exitCode: 139, signal: null, reason: 'segmentation fault' } },
+};
+const disk = (instance: string): DiskInfo => ({ role: 'root', dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB });
+const operation: JournalledOperation = {
+  id: parseOperationId('99999999-9999-4999-8999-999999999999'), messageId: 'm', rpc: 'reboot_instance', instance: running, requestId: 'req-7', payload: { auth: 'hush-hush' },
+  acceptedAt: '2026-11-02T00:00:00Z', hasBegun: true, steps: new Map([['end-guest', 'done'], ['start-guest', 'begun']]), notes: { k: 'v' }, outcome: null, endedAt: null,
+};
+const capabilities = {
+  architecture: 'amd64', canVirtualize: true, firmware: { code: '/f/CODE.fd', vars: '/f/VARS.fd' }, hasFramebuffer: true, hasSnapshot: false,
+  findings: [
+    { probe: 'vmm', answer: 'loaded', isOk: true, advice: null },
+    { probe: 'save and restore', answer: 'not built in', isOk: false, advice: 'suspend needs a FreeBSD built with BHYVE_SNAPSHOT' },
+  ],
+} as unknown as HostCapabilities;
+
+function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver']> = {}): NodeView {
+  return {
+    host: {
+      toolPath: (tool) => `/sbin/${tool}`,
+      run: async (_tool, args) => ({ code: args[0] === 'em1' ? 1 : 0, stdout: '', stderr: '' }),
+    },
+    driver: {
+      prepare: async () => capabilities, capabilities, list: async () => [running, crashed], state: async (uuid) => states[uuid] ?? { kind: 'absent' },
+      definition: async (uuid) => (uuid === running ? definition(running, 'instance-00000001') : uuid === crashed ? definition(crashed, 'instance-00000002') : undefined),
+      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), ...driver,
+    },
+    storage: {
+      usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
+      disks: async (uuid) => (uuid === crashed ? [] : [disk(uuid)]),
+      instancesWithDisks: async () => [running, leftOver],
+    },
+    plugger: { listOwned: async () => [{ tapName: 'tapaaaaaaaa-aa', instance: running, port }] },
+    readJournal: async () => ({ unfinished: () => [operation], history: (uuid) => (uuid === running ? [operation] : []) }),
+    reach: { broker: async () => 'RabbitMQ 3.10', keystone: () => Promise.reject(new AgentError('http-unauthorized', 'wrong password')) },
+    close: async () => undefined,
+    ...over,
+  };
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+const config = join(folder, 'a.conf');
+const login = 'auth_type=password\nauth_url=http://k:5000\nusername=u\npassword=hush-hush\n';
+beforeAll(() => {
+  writeFileSync(config, `[DEFAULT]\nhost=h\ntransport_url=rabbit://a:hush-hush@c/\ncompute_driver=x\n[placement]\n${login}[neutron]\n${login}[l2_agent]\nenabled=true\nbridge_mappings=physnet1:bridge0\ninterface_mappings=physnet1:em1\n`);
+  writeFileSync(join(folder, 'bad.conf'), '[bhyve]\nvnc_port_mni=1\n');
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function run(argv: string[], node: NodeView = fakeNode(), handlers: Partial<CliHandlers> = {}) {
+  let out = '';
+  let err = '';
+  let closed = 0;
+  const cli = createCli({
+    version: '1.2.3', run: async () => 0, open: async () => ({ ...node, close: async () => { closed += 1; } }), ...handlers,
+  }, { out: (text) => { out += text; }, err: (text) => { err += text; } });
+  const code = await cli.main(argv);
+  return { code, out, err, closed };
+}
+const withConfig = (...argv: string[]): string[] => [...argv, '--config-file', config];
+
+describe('instances', () => {
+  test('has one line for all that is on the node, also for what has no guest, and says what is odd', async () => {
+    const { code, out, closed } = await run(withConfig('instances'));
+    expect([code, closed]).toEqual([0, 1]);
+    const lines = out.trimEnd().split('\n');
+    expect(lines).toHaveLength(4);
+    expect(lines[1]).toMatch(/^11111111\S+ +instance-00000001 +running +2 +512 MiB +10 GiB +tapaaaaaaaa-aa +reboot_instance$/);
+    expect(lines[2]).toMatch(/^22222222\S+ +instance-00000002 +crashed \(exit 139\).*missing disk root$/);
+    expect(lines[3]).toMatch(/no guest.*disks without a guest$/);
+  });
+
+  test('gives programs the same as JSON, without payloads', async () => {
+    const { out } = await run(withConfig('instances', '--json'));
+    const all = JSON.parse(out) as Record<string, unknown>[];
+    expect(all).toHaveLength(3);
+    expect(all[0]).toMatchObject({ uuid: running, state: { kind: 'running', pid: 4242 }, disks: [{ bytes: 10737418240 }], open: [{ rpc: 'reboot_instance', steps: { 'end-guest': 'done' } }] });
+    expect(out).not.toContain('hush');
+  });
+
+  test('an empty node says so', async () => {
+    const node = fakeNode({ plugger: { listOwned: async () => [] } }, { list: async () => [] });
+    const { out, code } = await run(withConfig('instances'), { ...node, storage: { ...node.storage, instancesWithDisks: async () => [] } });
+    expect([code, out]).toEqual([0, 'No instances on this node.\n']);
+  });
+});
+
+describe('instance', () => {
+  test('shows guest, disks, taps, slots and journal, without the payload', async () => {
+    const { out, code } = await run(withConfig('instance', running));
+    expect(code).toBe(0);
+    for (const part of ['4242, since 2026-', '2 vCPUs, 512 MiB', 'VNC 127.0.0.1:5901', `/var/db/nova-bhyve/instances/${running}`, `p/instances/${running}/root`, 'fa:16:3e:00:00:01', '0:3:0', 'req-7', 'end-guest, start-guest (begun)']) {
+      expect(out).toContain(part);
+    }
+    expect(out).not.toContain('hush');
+  });
+
+  test('takes the beginning of a uuid, if it is clear', async () => {
+    expect((await run(withConfig('instance', '1111'))).code).toBe(0);
+    const several = await run(withConfig('instance', '2222'));
+    expect([several.code, several.out]).toEqual([1, '']);
+    expect(several.err).toContain(`could be: ${crashed}, ${leftOver}`);
+    expect((await run(withConfig('instance', '7'))).err).toContain('nothing of an instance 7');
+  });
+
+  test('tells why a guest ended, also when the host is unusable now', async () => {
+    const node = fakeNode({}, { prepare: () => Promise.reject(new AgentError('host-unusable', 'no vmm')), slots: () => Promise.reject(new Error('not probed')) });
+    const { out, code } = await run(withConfig('instance', crashed), node);
+    expect(code).toBe(0);
+    expect(out).toContain('segmentation fault');
+  });
+
+  test('as JSON it has everything but payloads', async () => {
+    const { out } = await run(withConfig('instance', running, '--json'));
+    expect(JSON.parse(out)).toMatchObject({ uuid: running, slots: { root: '0:3:0' }, history: [{ requestId: 'req-7', outcome: null }], vnc: { port: 5901 } });
+    expect(out).not.toContain('hush');
+  });
+});
+
+describe('check', () => {
+  test('says what the host can and cannot do, with advice, and ends with 0 if the agent can run', async () => {
+    const { out, code } = await run(withConfig('check'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/limit +host +save and restore +not built in/);
+    expect(out).toContain('suspend needs a FreeBSD built with BHYVE_SNAPSHOT');
+    expect(out).toMatch(/note +config +warning +.*not used by this agent: \[DEFAULT\] compute_driver/);
+    expect(out).toMatch(/limit +network +physnet1 uplink +em1 is absent/);
+    expect(out).toContain('This host can: run guests, keep UEFI variables per guest, VNC consoles.');
+    expect(out).toContain('It cannot: suspend and resume.');
+    expect(out).toContain('The agent can run here.');
+    expect(out).not.toContain('hush');
+  });
+
+  test('ends with 1 when the host cannot run guests, and still shows all probes', async () => {
+    const { out, code } = await run(withConfig('check'), fakeNode({}, { prepare: () => Promise.reject(new AgentError('host-unusable', 'this host cannot run guests: vmm', { cause: new Error('kldload') })) }));
+    expect(code).toBe(1);
+    expect(out).toMatch(/NO +host +guests +this host cannot run guests: vmm: kldload/);
+    expect(out).toContain('save and restore');
+    expect(out).toContain('cannot run here');
+  });
+
+  test('a pool that is not there is a no; a root dataset that is not there yet is not', async () => {
+    const missing = { usage: () => Promise.reject(new AgentError('zfs-missing', 'the root dataset is gone')) };
+    const base = fakeNode();
+    const noPool = await run(withConfig('check'), { ...base, storage: { ...base.storage, ...missing }, host: { ...base.host, run: async () => ({ code: 1, stdout: '', stderr: '' }) } });
+    expect([noPool.code, noPool.out.includes('zpool list')]).toEqual([1, true]);
+    const noRoot = await run(withConfig('check'), { ...base, storage: { ...base.storage, ...missing } });
+    expect(noRoot.code).toBe(0);
+    expect(noRoot.out).toContain('the agent makes it at its first start');
+  });
+
+  test('--online asks the broker and Keystone', async () => {
+    const { out, code } = await run(withConfig('check', '--online', '--json'));
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({ isUsable: false, can: ['run guests', 'keep UEFI variables per guest', 'VNC consoles'], lines: expect.arrayContaining([
+      expect.objectContaining({ area: 'cloud', what: 'broker', verdict: 'ok', answer: 'RabbitMQ 3.10' }),
+      expect.objectContaining({ area: 'cloud', what: 'keystone', verdict: 'no', answer: 'wrong password' }),
+    ]) as unknown });
+  });
+});
+
+describe('the program', () => {
+  test('run gets the files and folders in their order and its code is the exit code', async () => {
+    const seen: unknown[] = [];
+    const { code } = await run(['run', '--config-file', 'a', '--config-dir', 'd', '--config-file', 'b'], fakeNode(), { run: async (location) => { seen.push(location); return 5; } });
+    expect([code, seen]).toEqual([5, [{ files: ['a', 'b'], dirs: ['d'] }]]);
+  });
+
+  test('a configuration that cannot be used is 78, with every problem and no stack', async () => {
+    const { code, err } = await run(['instances', '--config-file', join(folder, 'bad.conf')]);
+    expect(code).toBe(78);
+    expect(err).toContain('bad.conf:2: [bhyve] vnc_port_mni: there is no such option; did you mean vnc_port_min?');
+    expect(err).toContain('transport_url: is not set');
+    expect(err).not.toContain('    at ');
+    expect((await run(['check', '--config-file', '/nonexistent'])).code).toBe(78);
+  });
+
+  test('wrong use is 2, help and version are 0', async () => {
+    expect((await run(['no-such'])).code).toBe(2);
+    expect((await run(['instance'])).code).toBe(2);
+    expect((await run([])).code).toBe(2);
+    const help = await run(['--help']);
+    expect(help.code).toBe(0);
+    for (const command of ['run', 'check', 'instances', 'instance']) expect(help.out).toContain(`  ${command} `);
+    expect(await run(['--version'])).toMatchObject({ code: 0, out: '1.2.3\n' });
+  });
+
+  test('parts are given back when a command fails, and the failure is said once with its causes', async () => {
+    const node = fakeNode({ readJournal: () => Promise.reject(new AgentError('journal-corrupt', 'the journal is damaged', { cause: new Error('line 3') })) });
+    const { code, err, closed } = await run(withConfig('instances'), node);
+    expect([code, closed, err]).toEqual([1, 1, 'nova-bhyve: the journal is damaged: line 3\n']);
+  });
+});
