@@ -75,7 +75,7 @@ describe('a build that another host may do better', () => {
 
   test('counts against this host until a build succeeds; a refused server-group policy does not', async () => {
     const tell = (): Promise<void> => node.deps.tracker.audit(node.deps.ownContext(), { startup: false });
-    const start = node.deps.driver.start;
+    const start = node.deps.driver.start.bind(node.deps.driver);
     node.deps.driver.start = () => Promise.reject(new Error('boom'));
     await node.receive(build());
     await tell();
@@ -227,7 +227,7 @@ describe('a delete during the build', () => {
   });
 
   test('of which we hear only by the refused save leaves the row to the delete', async () => {
-    const start = node.deps.driver.start;
+    const start = node.deps.driver.start.bind(node.deps.driver);
     node.deps.driver.start = async (instance) => {
       await start(instance);
       Object.assign(row(), { task_state: 'deleting' });

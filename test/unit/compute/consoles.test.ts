@@ -14,7 +14,7 @@ beforeEach(() => make());
 
 const ask = async (method: string, args: Record<string, unknown> = {}): Promise<{ result?: unknown; fault?: string }> => {
   const { result, error } = await node.receive(messageOf(method, { instance: instanceWire(row), ...args }));
-  return error === undefined ? { result } : { fault: wireFaultOf(error)?.className ?? String(error) };
+  return error === undefined ? { result } : { fault: wireFaultOf(error)?.className ?? 'none that Nova knows' };
 };
 const vnc = (type = 'novnc'): ReturnType<typeof ask> => ask('get_vnc_console', { console_type: type });
 const check = (port: unknown, type = 'novnc'): ReturnType<typeof ask> => ask('validate_console_port', { port, console_type: type });
