@@ -7,11 +7,10 @@ import type { OperationId } from '../lib/ids.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import type { Journal } from '../journal/index.js';
 import type { RequestContext } from '../rpc/context.js';
-import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceClient, PlacementClient } from '../openstack/index.js';
 import type { Conductor } from '../conductor/index.js';
-import type { NodeStorage } from '../storage/index.js';
-import type { NetworkInfo, Plugger, Ports } from '../network/index.js';
+import type { ConfigDriveWriter, NodeStorage } from '../storage/index.js';
+import type { Plugger, Ports } from '../network/index.js';
 import type { HypervisorDriver } from '../virt/index.js';
 import type { EventWaiters, Gate } from '../instances/index.js';
 import type { ResourceTracker } from './resources/index.js';
@@ -34,18 +33,6 @@ export interface ComputeOptions {
   readonly isDeferredDeleteOn: boolean;
   /** Null when `[vnc]enabled` is false. */
   readonly vnc: { readonly proxyClientAddress: string; readonly novncProxyBaseUrl: string } | null;
-}
-
-/** Makes the config drive of an instance; the bytes are the storage folder's business. */
-export interface ConfigDriveWriter {
-  isRequired(instance: NovaObjectOf<'Instance'>, imageProperties: Readonly<Record<string, string>>): boolean;
-  /** Returns the path of the ISO image in the instance's folder. */
-  write(args: {
-    readonly instance: NovaObjectOf<'Instance'>;
-    readonly networkInfo: NetworkInfo;
-    readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
-    readonly adminPassword: string | null;
-  }): Promise<string>;
 }
 
 export interface ComputeDeps {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isUuid, parseInstanceUuid, parsePortId, type InstanceUuid, type PortId } from '../lib/ids.js';
-import { parseArgument, type NovaObjectOf } from '../objects/index.js';
+import { parseArgumentList, type NovaObjectOf } from '../objects/index.js';
 import { elevated } from '../rpc/context.js';
 import { codeOf } from '../lib/errors.js';
 import { isInstanceGone } from './error-text.js';
@@ -10,8 +10,8 @@ import type { HostMethod, Operation } from './operation.js';
 const mostEvents = 1000;
 
 const args = z.looseObject({
-  instances: z.array(z.unknown()).max(mostEvents).transform((list) => list.map((one) => parseArgument('Instance', one))),
-  events: z.array(z.unknown()).max(mostEvents).transform((list) => list.map((one) => parseArgument('InstanceExternalEvent', one))),
+  instances: z.array(z.unknown()).max(mostEvents).transform((list) => parseArgumentList('Instance', list)),
+  events: z.array(z.unknown()).max(mostEvents).transform((list) => parseArgumentList('InstanceExternalEvent', list)),
 });
 type Args = z.infer<typeof args>;
 

@@ -7,7 +7,7 @@
  *   killed in anything else  run again; steps look before they act
  *   row changed meanwhile    the expected-task check fails; we step back, what we made is removed
  */
-export type { ComputeDeps, ComputeOptions, ConfigDriveWriter } from './deps.js';
+export type { ComputeDeps, ComputeOptions } from './deps.js';
 export { computeEndpoint, computeRpcVersion } from './endpoint.js';
 export { syncPowerState } from './power-state.js';
 export { removeFromMachine } from './machine-steps.js';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseInstanceUuid } from '../lib/ids.js';
 import { runSteps, type Step } from '../journal/index.js';
-import { parseArgument, type NovaObjectOf, vmStates, toNovaTime } from '../objects/index.js';
+import { parseOptionalArgument, type NovaObjectOf, vmStates, toNovaTime } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { elevated } from '../rpc/context.js';
 import { powerStates } from '../virt/index.js';
@@ -11,7 +11,7 @@ import { reapQuietly, removalSteps } from './machine-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { saveState } from './save-state.js';
 
-const args = z.looseObject({ instance: instanceArgument, bdms: z.unknown().transform((value) => (value === null || value === undefined ? null : parseArgument('BlockDeviceMappingList', value))) });
+const args = z.looseObject({ instance: instanceArgument, bdms: z.unknown().transform((value) => parseOptionalArgument('BlockDeviceMappingList', value)) });
 type Args = z.infer<typeof args>;
 
 /** Delete. Works in every vm_state and during every other task; deleting what is not there is success. */

@@ -9,7 +9,7 @@ import type { Clock } from '../lib/clock.js';
 import { assert } from '../lib/assert.js';
 import { fullJitter } from '../lib/backoff.js';
 import { codeOf } from '../lib/errors.js';
-import { chooseProfile, createObject, parseArgument, profileNamed, type NovaObjectOf, type ObjectName, type ReleaseProfile } from '../objects/index.js';
+import { chooseProfile, createObject, profileNamed, type ReleaseProfile } from '../objects/index.js';
 import type { Logger } from '../observe/index.js';
 import { adminContext, type RequestContext } from '../rpc/context.js';
 import { isRemote, type RpcClient } from '../rpc/index.js';
@@ -46,7 +46,6 @@ export function createConductor(deps: ConductorDeps): Conductor {
   const read: ConductorParts['read'] = (context, name, method, args, kwargs) =>
     repeat(`${name}.${method}`, () => calls.classCall(context, name, method, args, kwargs));
   let negotiated: ReleaseProfile | undefined;
-  let isNewerThanUs = false;
   const parts: ConductorParts = { calls, repeat, read, profile: () => negotiated ?? profileNamed('zed') };
   const services = serviceCalls(parts);
 
@@ -61,14 +60,12 @@ export function createConductor(deps: ConductorDeps): Conductor {
       else deps.log.info({ conductor: number, profile: chosen.name }, 'release chosen');
       calls.use(chosen);
       negotiated = chosen;
-      isNewerThanUs = isBeyondTable;
       return chosen;
     },
     get profile() {
       assert(negotiated !== undefined, 'the release is not known before negotiate()');
       return negotiated;
     },
-    receive: (context, name, wire) => receive(parts, context, name, wire, isNewerThanUs),
     services,
     computeNodes: computeNodeCalls(parts),
     instances: instanceCalls(parts),
@@ -114,22 +111,6 @@ async function understands(calls: WireCalls, context: RequestContext, profile: R
     if (isRemote(error, 'IncompatibleObjectVersion')) return false;
     throw error;
   }
-}
-
-/**
- * Only a conductor newer than our table can know a major version that we do not. Any other one would ask itself for the conversion until
- * the whole cell stands still (wire.md 5), so it is never asked.
- */
-async function receive<Name extends ObjectName>(
-  parts: ConductorParts, context: RequestContext, name: Name, wire: unknown, isConductorNewer: boolean,
-): Promise<NovaObjectOf<Name>> {
-  try {
-    return parseArgument(name, wire);
-  } catch (error) {
-    if (codeOf(error) !== 'object-other-major' || !isConductorNewer) throw error;
-  }
-  // Repeatable: a conversion changes nothing.
-  return parseArgument(name, await parts.repeat(`${name} backport`, () => parts.calls.backport(context, wire, name)));
 }
 
 function schedulerCasts(deps: ConductorDeps, { calls, profile }: ConductorParts): Conductor['scheduler'] {

@@ -6,7 +6,7 @@
  * No answer (`rpc-timeout`, `rpc-disconnected`): methods marked † are asked again for `retryForMs` since a second time is
  * harmless, as said at each in the code; the others throw at once, and the caller decides.
  */
-import type { NovaObjectOf, ObjectName, ReleaseProfile } from '../objects/index.js';
+import type { NovaObjectOf, ReleaseProfile } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import type { InstanceUuid } from '../lib/ids.js';
 
@@ -23,13 +23,10 @@ export interface SaveOptions {
 export interface Conductor {
   /** Pings until the conductor answers (10 s limit ten times, then rpc_response_timeout, for ever). */
   waitUntilAlive(signal: AbortSignal): Promise<void>;
-  /** Reads the conductor's service version and fixes the profile; call again after a reconnect. */
-  /** AgentError `release-unsupported` when the cloud is older than Zed. */
+  /** Reads the conductor's service version and fixes the profile; call again after a reconnect. AgentError `release-unsupported` when the cloud is older than Zed. */
   negotiate(): Promise<ReleaseProfile>;
   /** A Bug before the first negotiate. */
   readonly profile: ReleaseProfile;
-  /** parseArgument, and for a major version that only a conductor newer than this agent can know, its conversion of it. */
-  receive<Name extends ObjectName>(context: RequestContext, name: Name, wire: unknown): Promise<NovaObjectOf<Name>>;
 
   /** † but `save`: the heartbeat has its own rhythm, and a late beat is worth nothing. */
   readonly services: {

@@ -1,6 +1,6 @@
 /**
- * The three calls that everything else is made of (wire.md 5): a class method, a method of an object, and the conversion of
- * an object to older versions. All go to topic `conductor`, version 3.0. Nothing leaves here that is newer than the profile.
+ * The two calls that everything else is made of (wire.md 5): a class method and a method of an object. Both go to topic
+ * `conductor`, version 3.0. Nothing leaves here that is newer than the profile.
  */
 import { AgentError } from '../lib/errors.js';
 import { fitToVersions, isNovaObject, isWireObject, manifestOf, parseObject, profileNamed, type NovaObject, type ReleaseProfile } from '../objects/index.js';
@@ -15,8 +15,6 @@ export interface WireCalls {
   classCallAt(profile: ReleaseProfile, context: RequestContext, name: string, method: string, args: readonly unknown[]): Promise<unknown>;
   /** One round trip of an object's method; its updates are merged into `object`. */
   action(context: RequestContext, object: NovaObject, method: string, args?: readonly unknown[], kwargs?: Readonly<Record<string, unknown>>): Promise<unknown>;
-  /** The object in versions that we know. */
-  backport(context: RequestContext, wire: unknown, name: string): Promise<unknown>;
   /** Any value with objects in it, in wire form and not newer than the profile. */
   toWire(value: unknown): unknown;
   /** From now on asks for and sends at most the versions of this release. */
@@ -79,11 +77,6 @@ export function createWireCalls(deps: { rpc: RpcClient; log: Logger }): WireCall
       }
       object.applyUpdates(updates as Record<string, unknown>, since);
       return read(result);
-    },
-    async backport(context, wire, name) {
-      // The one call that carries an object as it came: converting it is what it asks for.
-      const message = { objinst: wire, object_versions: manifestOf(versions, name) };
-      return call('object_backport_versions', message, context);
     },
   };
 }

@@ -6,6 +6,7 @@ const datasetPattern = /^[A-Za-z][A-Za-z0-9_.:-]*(\/[A-Za-z0-9_.:-]+)+$/;
 
 export const agentSection = {
   device_root: option(path, '/dev', 'Where device nodes are. Only the lab changes this.'),
+  boot_messages: option(path, '/var/run/dmesg.boot', "The kernel's messages of the last boot: where FreeBSD says what the processor can do."),
   path: option(list(path), '/sbin,/bin,/usr/sbin,/usr/bin,/usr/local/sbin,/usr/local/bin', 'Folders in which the tools are looked for, once, at start.'),
   http_bind: option(address, '127.0.0.1', 'Address of /healthz, /readyz and /metrics. There is no log-in: keep it on loopback or a private network.'),
   http_port: option(integer({ min: 0, max: 65535 }), '9797', 'Port of the same; 0 = off.'),

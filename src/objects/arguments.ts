@@ -15,7 +15,8 @@ function badArgument(name: string, why: string): AgentError {
 
 /**
  * Reads one object argument. AgentError `rpc-bad-argument` (the caller sees TypeError) when it is not such an object;
- * `object-other-major` when its major version is not the one that we know (Conductor.receive asks for a conversion then).
+ * `object-other-major` when its major version is not the one that we know. The conductor could convert such an object, but it is not asked:
+ * no release has one, and a conductor that does not know the version either asks itself until the whole cell stands still (wire.md 5).
  */
 export function parseArgument<Name extends ObjectName>(name: Name, wire: unknown): NovaObjectOf<Name> {
   refuseOtherMajor(name, wire);
@@ -42,5 +43,5 @@ function refuseOtherMajor(name: string, wire: unknown): void {
   const known = releaseProfiles.at(-1)?.objectVersions[name];
   const version: unknown = wire['nova_object.version'];
   if (known === undefined || typeof version !== 'string' || majorOf(version) === majorOf(known)) return;
-  throw new AgentError('object-other-major', `${name} ${version} is of another major version than ${known}`, { details: { name, version, known } });
+  throw new AgentError('object-other-major', `${name} ${version} is of another major version than ${known}; it needs a newer agent`, { details: { name, version, known } });
 }

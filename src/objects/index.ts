@@ -7,5 +7,5 @@ export { isNovaObject, isWireObject, parseObject } from './nova-object.js';
 export { chooseProfile, createObject, manifestOf, profileNamed, releaseProfiles, type ProfileChoice } from './profiles.js';
 export { compareVersions, fitToVersions } from './versions.js';
 export { parseArgument, parseArgumentList, parseOptionalArgument } from './arguments.js';
-export { flavorOf, guestNameOf, imageOf, isBootFromVolume, networkInfoOf, toNovaMicroTime, toNovaTime, type InstanceImage } from './helpers.js';
-export { finalMigrationStatuses, powerStates, taskStates, vmStates, type TaskState, type VmState } from './states.js';
+export { flavorOf, isBootFromVolume, networkInfoOf, toNovaMicroTime, toNovaTime } from './helpers.js';
+export { powerStates, taskStates, vmStates, type PowerState } from './states.js';

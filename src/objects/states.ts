@@ -1,12 +1,12 @@
 /** Nova's state words (nova/compute/vm_states.py, task_states.py, power_state.py; Zed to 2026.2) as far as the agent says or meets them. */
 
 export const powerStates = { noState: 0, running: 1, paused: 3, shutdown: 4, crashed: 6, suspended: 7 } as const;
+export type PowerState = (typeof powerStates)[keyof typeof powerStates];
 
 export const vmStates = {
   active: 'active', building: 'building', paused: 'paused', suspended: 'suspended', stopped: 'stopped', rescued: 'rescued', resized: 'resized',
   softDeleted: 'soft-delete', deleted: 'deleted', error: 'error', shelved: 'shelved', shelvedOffloaded: 'shelved_offloaded',
 } as const;
-export type VmState = (typeof vmStates)[keyof typeof vmStates];
 
 export const taskStates = {
   scheduling: 'scheduling', blockDeviceMapping: 'block_device_mapping', networking: 'networking', spawning: 'spawning',
@@ -23,7 +23,3 @@ export const taskStates = {
   shelving: 'shelving', shelvingImagePendingUpload: 'shelving_image_pending_upload', shelvingImageUploading: 'shelving_image_uploading',
   shelvingOffloading: 'shelving_offloading', unshelving: 'unshelving',
 } as const;
-export type TaskState = (typeof taskStates)[keyof typeof taskStates];
-
-/** Final statuses of a migration; any other one but 'error' is in progress. */
-export const finalMigrationStatuses: ReadonlySet<string> = new Set(['confirmed', 'reverted', 'failed', 'completed', 'cancelled', 'done']);

@@ -72,7 +72,6 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
     waitUntilAlive: async () => undefined,
     negotiate: async () => profile,
     profile,
-    receive: notUsed('receive'),
     services: {
       minimumVersion: async () => profile.serviceVersion, byHostAndBinary: async () => service, byComputeHost: async () => service, create: async () => service, save: async () => undefined,
     },

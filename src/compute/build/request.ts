@@ -2,11 +2,11 @@
 import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
-import { parseArgument } from '../../objects/index.js';
+import { parseOptionalArgument } from '../../objects/index.js';
 import { anything, instanceArgument } from '../operation.js';
 
-const optionalObject = <Name extends Parameters<typeof parseArgument>[0]>(name: Name) =>
-  z.unknown().transform((value) => (value === null || value === undefined ? null : parseArgument(name, value)));
+const optionalObject = <Name extends Parameters<typeof parseOptionalArgument>[0]>(name: Name) =>
+  z.unknown().transform((value) => parseOptionalArgument(name, value));
 
 /** `image` is Glance's answer as a plain dictionary; the fields that matter are read from Glance again. */
 const imageArgument = z.looseObject({ id: z.string().optional(), properties: z.record(z.string(), z.unknown()).optional() });

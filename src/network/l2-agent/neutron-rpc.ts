@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { parsePortId, type PortId } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import type { Clock } from '../../lib/clock.js';
+import { toNovaMicroTime } from '../../objects/index.js';
 import { adminContext, type RpcClient } from '../../rpc/index.js';
 import type { PortSegment } from '../types.js';
 
@@ -51,9 +52,6 @@ export function parseDetails(answer: unknown): PortSegment | null {
   };
 }
 
-/** A datetime as oslo's parse_strtime wants it: no zone, microseconds. */
-const strtime = (time: Date): string => `${time.toISOString().slice(0, -1)}000`;
-
 export function createNeutronRpc(deps: { client: RpcClient; host: string; reportTimeoutMs: number; clock: Clock }): NeutronRpc {
   const { client, host, clock } = deps;
   const agentId = `ovs-agent-${host}`;
@@ -68,7 +66,7 @@ export function createNeutronRpc(deps: { client: RpcClient; host: string; report
         ...(isFirst ? { start_flag: true } : {}),
       };
       const answer = await client.call({ exchange: 'neutron', topic: 'q-reports-plugin', version: '1.2' }, 'report_state',
-        { agent_state: { agent_state: state }, time: strtime(now) }, adminContext({ timestamp: now }), { timeoutMs: deps.reportTimeoutMs });
+        { agent_state: { agent_state: state }, time: toNovaMicroTime(now) }, adminContext({ timestamp: now }), { timeoutMs: deps.reportTimeoutMs });
       return answer === 'new' || answer === 'revived' || answer === 'alive' ? answer : null;
     },
     async details(ports) {

@@ -6,7 +6,7 @@ import { networkInfoOf, type NovaObjectOf } from '../../objects/index.js';
 import type { Conductor } from '../../conductor/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { RequestContext } from '../../rpc/context.js';
-import type { NetworkInfo, Vif } from '../types.js';
+import type { NetworkInfo } from '../types.js';
 
 type Instance = NovaObjectOf<'Instance'>;
 
@@ -15,12 +15,12 @@ export interface InfoCache {
   save(vifs: NetworkInfo): Promise<void>;
 }
 
-/** Null when the row is gone: the instance is being deleted. */
+/** Null when the row is gone: the instance is being deleted. AgentError `object-malformed` when the row holds no list: whose ports they are is not guessed. */
 export async function openInfoCache(conductor: Conductor, context: RequestContext, instance: Instance): Promise<InfoCache | null> {
   const row = await conductor.infoCaches.byInstance(context, instance.get('uuid') as InstanceUuid);
   if (row === null) return null;
   return {
-    vifs: vifsOf(row.maybe('network_info') ?? null),
+    vifs: networkInfoOf(row) as NetworkInfo,
     save: async (vifs) => {
       const text = JSON.stringify(vifs);
       row.set('network_info', text);
@@ -38,10 +38,4 @@ function mirror(instance: Instance, text: string): void {
 }
 
 /** What the instance object in hand says. */
-export const cachedVifs = (instance: Instance): NetworkInfo => networkInfoOf(instance) as NetworkInfo;
-
-function vifsOf(text: string | null): NetworkInfo {
-  if (text === null || text === '') return [];
-  const value: unknown = JSON.parse(text);
-  return Array.isArray(value) ? (value as Vif[]) : [];
-}
+export const cachedVifs = (instance: Instance): NetworkInfo => networkInfoOf(instance.maybe('info_cache')) as NetworkInfo;

@@ -8,10 +8,9 @@ import type { Session } from './rest.js';
 
 interface Named { readonly id: string; readonly name: string }
 
-/** Sizes for the lab guest: it needs little, and a disk of 1 GB is what Nova can say least of. */
+/** Sizes for the lab guest. Below 256 MB the UEFI firmware has no room to load it ("Out of Resources"); 1 GB is the smallest disk that Nova can say. */
 export const flavors = [
-  { name: 'm1.nano', ram: 128, vcpus: 1, disk: 1 },
-  { name: 'm1.tiny', ram: 256, vcpus: 1, disk: 1 },
+  { name: 'm1.nano', ram: 256, vcpus: 1, disk: 1 },
   { name: 'm1.small', ram: 512, vcpus: 2, disk: 2 },
 ] as const;
 
@@ -76,10 +75,16 @@ export const networks: readonly NetworkPlan[] = [
     cidr: '10.21.0.0/24', gateway: '10.21.0.1', pool: { start: '10.21.0.10', end: '10.21.0.250' } },
 ];
 
+/** Changes when what the catalogue should hold changes; kept beside the state so that an older cloud is brought up to date. */
+export const catalogDigest = (): string => createHash('sha256').update(JSON.stringify([flavors, networks, serviceUsers])).digest('hex');
+
 export async function ensureResources(admin: Session): Promise<void> {
-  const have = (await admin.get<{ flavors: Named[] }>(`${endpoints.nova}/flavors`)).flavors;
+  const have = (await admin.get<{ flavors: (Named & { ram: number; vcpus: number; disk: number })[] }>(`${endpoints.nova}/flavors/detail`)).flavors;
   for (const flavor of flavors) {
-    if (!have.some(({ name }) => name === flavor.name)) await admin.post(`${endpoints.nova}/flavors`, { flavor });
+    const found = have.find(({ name }) => name === flavor.name);
+    if (found !== undefined && found.ram === flavor.ram && found.vcpus === flavor.vcpus && found.disk === flavor.disk) continue;
+    if (found !== undefined) await admin.remove(`${endpoints.nova}/flavors/${found.id}`);
+    await admin.post(`${endpoints.nova}/flavors`, { flavor });
   }
   const neutron = `${endpoints.neutron}/v2.0`;
   for (const plan of networks) {

@@ -1,8 +1,8 @@
 /** The order in which the control plane comes up and goes down. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureResources, fillCatalog } from './catalog.js';
+import { catalogDigest, ensureResources, fillCatalog } from './catalog.js';
 import { writeConfiguration } from './config-files.js';
 import { createDaemons, portOpen, until, type Daemons, type DaemonSpec } from './daemons.js';
 import { createDatabases, initialiseMariadb, mariadbAnswers } from './databases.js';
@@ -210,14 +210,14 @@ async function bringUp(context: Context, report: Report): Promise<void> {
     await createDatabases(layout, context.secrets());
     writeFileSync(mark('databases-ready'), '');
   }
-  const isFilled = existsSync(mark('catalog-ready'));
+  const isFilled = existsSync(mark('catalog-ready')) && readFileSync(mark('catalog-ready'), 'utf8') === catalogDigest();
   report('Keystone, Glance, Placement, Neutron, Nova');
   await startOpenStack(context, isFilled, report);
   const admin = await context.admin();
   if (!isFilled) {
     report('flavors and networks');
     await ensureResources(admin);
-    writeFileSync(mark('catalog-ready'), '');
+    writeFileSync(mark('catalog-ready'), catalogDigest());
   }
   await workersUp(context, admin);
 }

@@ -42,7 +42,7 @@ export function agentConfiguration(node: LabNode, more: Ini = {}): Ini {
       host: node.name, my_ip: address, state_path: node.statePath, transport_url: transportUrl(secrets), periodic_fuzzy_delay: 0,
       reserved_host_memory_mb: 512, debug: true,
     },
-    agent: { device_root: node.deviceRoot, path: `${join(node.path, 'bin')},/usr/sbin,/usr/bin,/sbin,/bin`, http_bind: address, http_port: 9796 + number },
+    agent: { device_root: node.deviceRoot, boot_messages: node.bootMessagesPath, path: `${join(node.path, 'bin')},/usr/sbin,/usr/bin,/sbin,/bin`, http_bind: address, http_port: 9796 + number },
     bhyve: { firmware_dirs: node.firmwareDir, vnc_port_min: 5900 + (number - 1) * 40, vnc_port_max: 5939 + (number - 1) * 40 },
     zfs: { root: node.zfsRoot },
     l2_agent: { enabled: true, bridge_mappings: `physnet1:${node.bridge}`, interface_mappings: `physnet1:${node.uplink}`, report_interval: 10 },

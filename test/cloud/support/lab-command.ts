@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createControlPlane, createDaemons, daemonEnv, endpoints, layoutOf, type Report } from '../control-plane/index.js';
-import { profiles, type Profile } from '../../lab/node.js';
+import { profiles, type Profile } from '../../lab/stand-ins/lib/profiles.js';
 import { bringUpLab, nodeNames, profileOf, takeDownLab, type LabSession, type Phase } from './lab-session.js';
 import { waitPing } from './node-network.js';
 

@@ -1,6 +1,6 @@
 /** bhyvectl(8). Failures of the kernel print `errno = N` on stdout and exit 255; a VM that is not there is exit 1. */
 import { currentNode, type StandInNode, withLock } from './lib/lab-node.js';
-import { bhyvectlOptions, bhyvectlUsage } from './lib/bhyve-texts.js';
+import { bhyvectlOptions, bhyvectlUsage, unparsedOptions } from './lib/bhyve-texts.js';
 import { host } from './lib/host-numbers.js';
 import { Exit, out, runTool } from './lib/tool.js';
 import { statsText } from './lib/vm-stats.js';
@@ -18,7 +18,7 @@ interface Asked {
 
 /** getopt_long: `--name=value`, `--name value`, and every unambiguous beginning of a name. */
 function parse(args: readonly string[], node: StandInNode): Asked {
-  const known = new Map(['vm=<vmname>', ...bhyvectlOptions(node.facts)].map((option) => [option.split('=')[0]!, option.includes('=')]));
+  const known = new Map(['vm=<vmname>', ...bhyvectlOptions(node.facts)].filter((option) => !unparsedOptions.includes(option)).map((option) => [option.split('=')[0]!, option.includes('=')]));
   const usage = bhyvectlUsage(node.facts);
   const values: Record<string, string> = {};
   for (let index = 0; index < args.length; index++) {
@@ -62,9 +62,15 @@ function show(node: StandInNode, name: string, asked: Asked): void {
   if (has('get-suspended-cpus')) out('suspended cpus:\t (none)\n');
   if (has('get-debug-cpus') && node.facts.hasTopLevelBootrom) out('debug cpus:\t (none)\n');
   if (has('get-cpu-topology')) out(`cpu_topology:\tsockets=${vm.cpus}, cores=1, threads=1, maxcpus=${host.cpus}\n`);
-  if (has('get-rtc-time')) out(`rtc time 0x${Math.floor(Date.now() / 1000).toString(16)}: ${new Date().toUTCString()}\n`);
+  if (has('get-rtc-time')) out(`rtc time 0x${Math.floor(Date.now() / 1000).toString(16)}: ${new Date().toUTCString().replace(/^(\w+), (\d+) (\w+) (\d+) (.*) GMT$/, '$1 $3 $2 $5 $4')}\n`);
+  if (has('getcap')) out(capabilities.map((text) => `Capability ${text}${text.endsWith('available') ? '' : ` on vcpu ${asked.cpu}`}\n`).join(''));
   if (asked.actions.has('get-stats') || asked.actions.has('get-all')) out(statsText(vm, asked.cpu));
 }
+
+const capabilities = [
+  '"hlt_exit" is not set', '"mtrap_exit" is not available', '"pause_exit" is not set', '"unrestricted_guest" is set', '"enable_invpcid" is not available', '"bpt_exit" is not available',
+  '"(null)" is not available', '"(null)" is not available', '"(null)" is not set',
+];
 
 runTool(async (args) => {
   const node = currentNode();
@@ -79,6 +85,7 @@ runTool(async (args) => {
   }
   if (!vmExists(node, name)) throw new Exit(1, `vm_open: ${name} could not be opened: ${name === '' ? 'Is a directory' : 'No such file or directory'}\n`);
   show(node, name, asked);
+  if (asked.actions.has('run')) throw new Exit(255, '', 'vm_run error -1\nerrno = 22\n');
   if (asked.actions.has('inject-nmi')) await order(readVm(node, name), 'nmi');
   if (asked.actions.has('force-reset')) await suspend(node, name, 'reset');
   if (asked.actions.has('force-poweroff')) await suspend(node, name, 'poweroff');

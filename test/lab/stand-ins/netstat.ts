@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { currentNode, type StandInNode } from './lib/lab-node.js';
 import { type IpLink, readLinks } from './lib/ip.js';
-import { out, runTool } from './lib/tool.js';
+import { Exit, getopt, getoptMessage, out, runTool } from './lib/tool.js';
 
 const inputErrors = 'received-errors';
 
@@ -15,7 +15,7 @@ function interfaceRecord(link: IpLink, index: number): Record<string, unknown> {
 }
 
 function interfaces(node: StandInNode, only: string | undefined): Record<string, unknown>[] {
-  return readLinks(node).filter((link) => only === undefined || link.ifname === only).map(interfaceRecord);
+  return readLinks(node).filter((link) => !link.ifname.startsWith('fabric') && (only === undefined || link.ifname === only)).map(interfaceRecord);
 }
 
 /** Sockets of the host itself, where the agent and bhyve run. */
@@ -35,19 +35,23 @@ function endpoint(text: string): { address: string; port: string } {
   return { address, port: number === 0 ? '*' : String(number) };
 }
 
+const heading = 'Name    Mtu Network       Address              Ipkts Ierrs Idrop     Ibytes    Opkts Oerrs     Obytes  Coll\n';
+
 runTool((args) => {
   const node = currentNode();
-  const isJson = args.includes('--libxo');
-  const flags = args.filter((arg) => /^-[a-zA-Z]/.test(arg)).join('');
-  const only = args.includes('-I') ? args[args.indexOf('-I') + 1] : undefined;
-  if (flags.includes('i') || only !== undefined) {
-    const records = interfaces(node, only);
+  const isJson = args[0] === '--libxo' && args[1]?.startsWith('json') === true;
+  const rest = isJson ? args.slice(2) : args;
+  const { options, bad } = getopt(rest, 'AaBbdF:f:hI:iLM:mN:np:Q:qRrSsTuWw:xz46');
+  if (bad !== undefined) throw new Exit(1, `${getoptMessage('netstat', bad)}usage: netstat [-46AaLnPRSTWx] [-f protocol_family | -p protocol]\n`);
+  const has = (flag: string): boolean => options.some((option) => option.flag === flag);
+  const value = (flag: string): string | undefined => options.find((option) => option.flag === flag)?.value;
+  if (has('i') || has('I')) {
+    const records = interfaces(node, value('I'));
     if (isJson) out(`${JSON.stringify({ statistics: { interface: records } })}\n`);
-    else out(`Name    Mtu Network       Address              Ipkts Ierrs Idrop     Ibytes    Opkts Oerrs     Obytes  Coll\n${records.map((record) => `${Object.values(record).join(' ')}\n`).join('')}`);
+    else out(heading + records.map((record) => `${Object.values(record).join(' ')}\n`).join(''));
     return 0;
   }
-  const sockets = tcpSockets();
-  if (isJson) out(`${JSON.stringify({ statistics: { socket: sockets } })}\n`);
-  else out(sockets.map((socket) => `${JSON.stringify(socket)}\n`).join(''));
+  if (!isJson || !has('a') || value('p') !== 'tcp') throw new Exit(70, 'stand-in: only netstat -i, -I and --libxo json -an -p tcp are modelled\n');
+  out(`${JSON.stringify({ statistics: { socket: tcpSockets() } })}\n`);
   return 0;
 });

@@ -35,13 +35,13 @@ function nodeValues(node: StandInNode): Record<string, string> {
     'kern.smp.cpus': String(host.cpus), 'kern.smp.cores': String(host.cpus), 'hw.vmm.maxcpu': String(host.cpus), 'kern.hostname': `${node.name}.lab.example.org`,
     'kern.osrelease': facts.release, 'kern.osreldate': String(facts.osReleaseDate), 'kern.boottime': `{ sec = ${boot}, usec = 57793 } ${dateText(boot)}`,
     ...(facts.hasBootId ? { 'kern.boot_id': bootId(node, boot) } : {}),
-    'kern.version': `FreeBSD ${facts.release} #0: ${facts.buildDate}\n    root@builder:/usr/obj/usr/src/amd64.amd64/sys/GENERIC`, 'kern.hostuuid': hostUuid(node),
+    'kern.version': `FreeBSD ${facts.release} #0: ${facts.buildDate}\n    root@builder:/usr/obj/usr/src/amd64.amd64/sys/GENERIC\n`, 'kern.hostuuid': hostUuid(node),
     'kern.cp_time': `${user} ${nice} ${system} ${irq} ${idle}`,
     'kern.cp_times': Array.from({ length: host.cpus }, () => [user, nice, system, irq, idle].map((ticks) => Math.floor(ticks / host.cpus)).join(' ')).join(' '),
     'kern.sched.topology_spec': `<groups>\n <group level="1" cache-level="3">\n  <cpu count="${host.cpus}" mask="${cpuMask},0,0,0">${cpuList}</cpu>\n </group>\n</groups>`,
     'vm.loadavg': `{ ${load.join(' ')} }`, 'machdep.tsc_freq': String(host.tscHz), 'vm.stats.vm.v_page_count': String(pages), 'vm.stats.vm.v_free_count': String(Math.floor(pages * 0.7)),
     'vm.stats.vm.v_wire_count': String(Math.floor(pages * 0.12)), 'vm.stats.vm.v_inactive_count': String(Math.floor(pages * 0.05)), 'vm.stats.vm.v_laundry_count': '0',
-    'kstat.zfs.misc.arcstats.size': String(512 * 1024 * 1024), 'kstat.zfs.misc.arcstats.c_max': String(host.memoryBytes - 1_073_741_824), 'vfs.zfs.version.module': `v${facts.zfsVersion}`,
+    'kstat.zfs.misc.arcstats.size': String(512 * 1024 * 1024), 'kstat.zfs.misc.arcstats.c_max': String(host.memoryBytes - 1_073_741_824), 'vfs.zfs.version.module': facts.zfsVersion,
     'hw.vmm.svm.features': '1', 'hw.vmm.vmx.initialized': '0', 'kern.racct.enable': '0',
   };
 }
@@ -65,6 +65,7 @@ interface Style {
 
 function line(name: string, value: string, style: Style): string {
   if (style.isNameOnly) return `${name}\n`;
+  if (value === '') return '';
   const shown = style.isHex && /^\d+$/.test(value) ? `0x${BigInt(value).toString(16).padStart(16, '0')}` : value;
   return style.isBare ? `${shown}\n` : `${name}${style.separator}${shown}\n`;
 }

@@ -53,7 +53,7 @@ async function list(context: Context, args: readonly string[]): Promise<number> 
   const names = (options.findLast(({ flag }) => flag === 'o')?.value ?? 'name,size,allocated,free,checkpoint,expandsize,fragmentation,capacity,dedupratio,health,altroot').split(',');
   const { pools, missing } = await select(context, operands);
   const anyPool: Pool = { name: '', size: 1n, allocated: 0n, guid: 0n };
-  for (const name of names) if (propertyOf(anyPool, name, true) === undefined) throw usageError('list', `invalid property '${name}'`);
+  for (const name of names) if (propertyOf(anyPool, name, true) === undefined) throw usageError('list', `bad property list: invalid property '${name}'`);
   const headings: Readonly<Record<string, string>> = { allocated: 'ALLOC', checkpoint: 'CKPOINT', expandsize: 'EXPANDSZ', fragmentation: 'FRAG', capacity: 'CAP', dedupratio: 'DEDUP' };
   const rows = pools.map((pool) => names.map((name) => propertyOf(pool, name, has('p'))!));
   printTable(rows, names.map((name) => headings[name] ?? name.toUpperCase()), names.map((name) => !['name', 'altroot', 'comment'].includes(name)), has('H'));

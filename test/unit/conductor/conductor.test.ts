@@ -113,24 +113,6 @@ describe('what is sent', () => {
       args: { instances: [{ 'nova_object.name': 'Instance', 'nova_object.version': '2.7' }], filter_properties: { retry: { num_attempts: 1 } }, host_lists: [[null]] },
     });
   });
-
-  test('an argument of another major version is converted by a conductor newer than us, and never shown to another one', async () => {
-    const data = { uuid: '69e439e8-259a-443a-876b-62979aca17c9', id: 3 };
-    const wire = (version: string): unknown => ({ 'nova_object.name': 'Instance', 'nova_object.namespace': 'nova', 'nova_object.version': version, 'nova_object.data': data });
-    await conductor.negotiate();
-    await expect(conductor.receive(context, 'Instance', wire('3.1'))).rejects.toMatchObject({ code: 'object-other-major' });
-    expect(rpc.sent.map(({ method }) => method)).not.toContain('object_backport_versions');
-
-    rpc.useRelease('2026.2');
-    rpc.serviceVersion = 90;
-    await conductor.negotiate();
-    rpc.call = async (_target, method, args) => {
-      expect(method).toBe('object_backport_versions');
-      expect(args).toMatchObject({ objinst: wire('3.1'), object_versions: { Instance: '2.8', Flavor: '1.2' } });
-      return wire('2.8');
-    };
-    expect((await conductor.receive(context, 'Instance', wire('3.1'))).version).toBe('2.8');
-  });
 });
 
 describe('a conductor that does not answer', () => {

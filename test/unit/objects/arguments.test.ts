@@ -26,7 +26,7 @@ describe('an Instance argument', () => {
     expect(() => parseArgument('Instance', value)).toThrowError(typeError);
   });
 
-  test('of another major version asks for a backport, whatever is in it', () => {
+  test('of another major version is refused by name, whatever is in it', () => {
     expect(() => parseArgument('Instance', wire({}, 'Instance', '3.0'))).toThrowError(expect.objectContaining({ code: 'object-other-major' }));
   });
 

@@ -1,5 +1,4 @@
 /** zfs rename, promote, rollback, hold, release and holds. */
-import { spawnSync } from 'node:child_process';
 import { Exit, err, out } from './tool.js';
 import { errnoOf, fail, reasonOf, usageError } from './zfs-errors.js';
 import { type ZfsContext, parseOptions, treeWithSnapshots } from './zfs-context.js';
@@ -116,12 +115,6 @@ export async function zfsRollback(context: ZfsContext, args: readonly string[]):
   return 0;
 }
 
-/** Holds are rare and their lists have a format of their own: the engine's own zfs does them. */
-function engineZfs(args: readonly string[]): { status: number; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync('/usr/sbin/zfs', args, { encoding: 'utf8' });
-  return { status: status ?? 1, stdout, stderr };
-}
-
 async function targetsOf(context: ZfsContext, name: string, isRecursive: boolean): Promise<string[]> {
   if (!isRecursive) return [name];
   const [dataset, snapshot] = name.split('@') as [string, string | undefined];
@@ -159,7 +152,8 @@ export async function zfsHolds(context: ZfsContext, args: readonly string[]): Pr
         isMissing = true;
         continue;
       }
-      for (const line of engineZfs(['holds', '-H', name]).stdout.split('\n').filter((text) => text !== '')) rows.push(holdRow(line));
+      const { list } = await context.datasets.engine.request('holds', { name, wantsList: true });
+      for (const [tag, seconds] of Object.entries(list)) rows.push([name, tag, holdDate(Number(seconds))]);
     }
   }
   if (isMissing && !parsed.has('H')) out('NAME  TAG  TIMESTAMP\n');
@@ -168,12 +162,8 @@ export async function zfsHolds(context: ZfsContext, args: readonly string[]): Pr
   return 0;
 }
 
-/** The engine prints `Mon Nov 23  8:46 2026`; FreeBSD pads the hour with a zero. */
-function holdRow(line: string): string[] {
-  const [name, tag, when] = line.split('\t') as [string, string, string];
-  const seconds = Date.parse(when) / 1000;
-  return [name, tag, Number.isNaN(seconds) ? when : niceDate(seconds).replace(/ ( ?\d+):/, (_, hour: string) => ` ${hour.trim().padStart(2, '0')}:`)];
-}
+/** As of a creation, but the hour padded with a zero. */
+const holdDate = (seconds: number): string => niceDate(seconds).replace(/ ( ?\d+):/, (_, hour: string) => ` ${hour.trim().padStart(2, '0')}:`);
 
 /** The engine notices an unmount a moment after umount(8) has returned, and calls the dataset busy until then. */
 export async function settle(work: () => Promise<number>): Promise<number> {

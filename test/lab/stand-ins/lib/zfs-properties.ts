@@ -53,16 +53,20 @@ export const propertyRules: readonly PropertyRule[] = [
   word('aclmode', fs, 'discard', 'discard | groupmask | passthrough | restricted'),
   word('aclinherit', fs, 'restricted', 'discard | noallow | restricted | passthrough | passthrough-x'), fixed('createtxg', all, 'number'),
   { name: 'canmount', kinds: fs, show: 'text', initial: 'on', words: 'on | off | noauto' }, word('xattr', fs, 'on', 'on | off | dir | sa'),
-  word('copies', datasets, '1', '1 | 2 | 3'), fixed('version', fs, 'number'), space('refquota', fs), space('refreservation', datasets), fixed('guid', all, 'number'),
+  word('copies', datasets, '1', '1 | 2 | 3'), fixed('version', fs, 'number'),
+  fixed('utf8only', fs, 'text'), fixed('normalization', fs, 'text'), fixed('casesensitivity', fs, 'text'), word('vscan', fs, 'off', onOff), word('nbmand', fs, 'off', onOff),
+  word('sharesmb', fs, 'off', 'on | off | SMB share options'), space('refquota', fs), space('refreservation', datasets), fixed('guid', all, 'number'),
   word('primarycache', all, 'all', 'all | none | metadata'), word('secondarycache', all, 'all', 'all | none | metadata'), fixed('usedbysnapshots', datasets, 'size'),
   fixed('usedbydataset', datasets, 'size'), fixed('usedbychildren', datasets, 'size'), fixed('usedbyrefreservation', datasets, 'size'),
   fixed('defer_destroy', snapshots, 'onoff'), fixed('userrefs', snapshots, 'number'), word('logbias', datasets, 'latency', 'latency | throughput'),
   fixed('objsetid', all, 'number'), word('dedup', datasets, 'off', 'on | off | verify | sha256[,verify] | sha512[,verify] | skein[,verify]'),
-  word('sync', datasets, 'standard', 'standard | always | disabled'), fixed('refcompressratio', all, 'ratio'), fixed('written', all, 'size'),
+  free('mlslabel', all, 'none'), word('sync', datasets, 'standard', 'standard | always | disabled'), word('dnodesize', fs, 'legacy', 'legacy | auto | 1k | 2k | 4k | 8k | 16k'), fixed('refcompressratio', all, 'ratio'), fixed('written', all, 'size'),
   fixed('logicalused', datasets, 'size'), fixed('logicalreferenced', all, 'size'), word('volmode', datasets, 'default', 'default | full | geom | dev | none'),
-  limit('filesystem_limit', fs), limit('snapshot_limit', datasets), fixed('clones', snapshots, 'text', true), word('snapdev', datasets, 'hidden', 'hidden | visible'),
-  word('redundant_metadata', datasets, 'all', 'all | most | some | none'), fixed('encryption', all, 'text'), fixed('keystatus', datasets, 'text', true),
-  fixed('receive_resume_token', datasets, 'text', true), fixed('name', all, 'text', true),
+  limit('filesystem_limit', fs), limit('snapshot_limit', datasets), limit('filesystem_count', fs), limit('snapshot_count', datasets), word('snapdev', datasets, 'hidden', 'hidden | visible'),
+  word('acltype', fs, 'nfsv4', 'off | nfsv4 | posix'), free('context', all, 'none'), free('fscontext', all, 'none'), free('defcontext', all, 'none'), free('rootcontext', all, 'none'),
+  word('relatime', fs, 'off', onOff), word('redundant_metadata', datasets, 'all', 'all | most | some | none'), word('overlay', fs, 'on', onOff), word('encryption', all, 'off', 'on | off'),
+  free('keylocation', datasets, 'none'), free('keyformat', datasets, 'none'), free('pbkdf2iters', datasets, '0'), free('special_small_blocks', fs, '0'),
+  fixed('clones', snapshots, 'text', true), fixed('keystatus', datasets, 'text', true), fixed('receive_resume_token', datasets, 'text', true), fixed('name', all, 'text', true),
 ];
 
 const byName = new Map(propertyRules.map((rule) => [rule.name, rule]));
@@ -145,8 +149,12 @@ function computed(dataset: Dataset, name: string): bigint | string | undefined {
     }
     case 'version':
       return 5n;
-    case 'encryption':
+    case 'utf8only':
       return 'off';
+    case 'normalization':
+      return 'none';
+    case 'casesensitivity':
+      return 'sensitive';
     case 'keystatus':
     case 'receive_resume_token':
       return undefined;

@@ -124,7 +124,7 @@ export function printTable(rows: readonly (readonly string[])[], heading: readon
   }
   if (rows.length === 0) return;
   const lines = [heading, ...rows];
-  const widths = heading.map((_, index) => Math.max(...lines.map((line) => line[index]!.length)));
+  const widths = heading.map((_, index) => Math.max(...lines.map((line) => (line[index] ?? '').length)));
   const render = (line: readonly string[]): string =>
     line.map((cell, index) => (right[index] === true ? cell.padStart(widths[index]!) : index === line.length - 1 ? cell : cell.padEnd(widths[index]!))).join('  ');
   out(lines.map((line) => `${render(line)}\n`).join(''));
