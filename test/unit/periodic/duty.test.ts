@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { cronExpression, startDuties } from '../../../src/periodic/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { noMetrics, recordingLog } from '../../fakes/recording-log.js';
+import { waitUntil } from '../../fakes/wait-until.js';
 
 test.each([
   [10, 0, '*/10 * * * * *'], [10, 13, '3/10 * * * * *'], [60, 7, '7 */1 * * * *'], [600, 65, '5 */10 * * * *'], [2400, 0, undefined], [1800, 59, '59 */30 * * * *'],
@@ -20,6 +21,7 @@ test('a duty that fails is logged and does not end the others; a switched-off on
     duty('off', 0, async () => undefined),
     duty('never', -1, async () => undefined),
   ], { clock: systemClock, log, metrics: noMetrics, random: () => 0, fuzzySeconds: 0 });
+  await waitUntil(() => lines().length > 0, 'the failure is logged');
   await stop();
   expect(ran.sort()).toEqual(['bad', 'good']);
   expect(lines().filter((line) => line['duty'] === 'bad')).toHaveLength(1);
