@@ -45,7 +45,8 @@ export function defineGuest(deps: Deps, instance: InstanceUuid, definition: () =
     look: async () => ((await deps.driver.state(instance)).kind === 'running' ? 'done' : 'not-done'),
     act: async () => deps.driver.define(await definition()),
   };
-  return options.isNew ? { ...step, undo: () => deps.driver.destroy(instance) } : step;
+  // A definition that was written anew is no worse than the old one: it stays, and the steps before it can be undone.
+  return { ...step, undo: () => (options.isNew ? deps.driver.destroy(instance) : Promise.resolve()) };
 }
 
 /**
