@@ -40,10 +40,9 @@ function parse(args: readonly string[]): Asked {
 }
 
 const usage = [
-  'usage: ifconfig [-j jail] [-f type:format] interface address_family', '                [address [dest_address]] [parameters]',
-  '       ifconfig [-j jail] [-C]', '       ifconfig [-j jail] -g groupname -lv', '       ifconfig [-j jail] interface create',
-  '       ifconfig [-j jail] -a [-L] [-d] [-m] [-u] [-v] [-f type:format] [address_family]', '       ifconfig [-j jail] -l [-d] [-u] [address_family]',
-  '       ifconfig [-j jail] [-L] [-d] [-m] [-u] [-v] [-f type:format]', '',
+  'usage: ifconfig [-f type:format] [-g groupname] [-C] [-L] interface address_family', '                [address [dest_address]] [parameters]', '       ifconfig interface create',
+  '       ifconfig -a [-g groupname] [-C] [-L] [-d] [-m] [-u] [-v] [address_family]', '       ifconfig -l [-d] [-u] [address_family]',
+  '       ifconfig [-g groupname] [-C] [-L] [-d] [-m] [-u] [-v]', '',
 ].join('\n');
 
 function listNames(node: StandInNode, asked: Asked): number {

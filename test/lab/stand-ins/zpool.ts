@@ -106,10 +106,10 @@ interface Context {
 }
 
 async function select({ node, engine }: Context, operands: readonly string[]): Promise<{ pools: Pool[]; missing: string | undefined }> {
-  const { isOurPool } = createDatasets(engine, node);
+  const datasets = createDatasets(engine, node);
   const pools: Pool[] = [];
   for (const name of operands.length === 0 ? [node.pool] : operands) {
-    const pool = isOurPool(name) ? await readPool(engine, name) : undefined;
+    const pool = datasets.isOurPool(name) ? await readPool(engine, name) : undefined;
     if (pool === undefined) return { pools, missing: name };
     pools.push(pool);
   }

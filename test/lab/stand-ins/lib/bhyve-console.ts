@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import type { ConsolePlan } from './bhyve-plan.js';
 import { deviceFailure } from './bhyve-plan.js';
 import type { StandInNode } from './lab-node.js';
-import { strerror } from './tool.js';
+import { Exit, strerror } from './tool.js';
 
 /** Reads `path` of com1…com4: `stdio`, `DEV/nmdmNA|B`, and from 15 on `tcp=IP:PORT`. Everything else must be a terminal. */
 export function planConsole(node: StandInNode, device: string, path: string): ConsolePlan {
@@ -17,9 +17,11 @@ export function planConsole(node: StandInNode, device: string, path: string): Co
   }
   const unit = /^nmdm(\d+)([AB])$/.exec(basename(path));
   if (unit !== null && dirname(path) === node.dev) return { kind: 'nmdm', peer: `${node.dev}/nmdm${unit[1]}${unit[2] === 'A' ? 'B' : 'A'}` };
+  let isTerminal: boolean;
   try {
-    throw failure(statSync(path).isCharacterDevice() ? undefined : 'Inappropriate ioctl for device');
+    isTerminal = statSync(path).isCharacterDevice();
   } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === undefined ? error : failure(strerror(error));
+    throw failure(strerror(error));
   }
+  throw isTerminal ? new Exit(4, `stand-in: a terminal of its own (${path}) is not modelled; use a null modem\n`) : failure('Inappropriate ioctl for device');
 }

@@ -186,8 +186,8 @@ function planXhci({ plan, path, at, id }: Device): void {
   plan.arguments.push('-device', `qemu-xhci,id=${id}${at}`);
   for (const [slot, tree] of plan.config.node(`${path}.slot`) ?? []) {
     const device = tree instanceof Map ? tree.get('device') : undefined;
-    if (device === undefined) continue;
-    if (device !== 'tablet') throw deviceFailure(`pci_xhci: unknown device model "${String(device)}"\n`);
+    if (typeof device !== 'string') continue;
+    if (device !== 'tablet') throw deviceFailure(`pci_xhci: unknown device model "${device}"\n`);
     plan.arguments.push('-device', `usb-tablet,bus=${id}.0,id=${id}-${slot}`);
   }
 }

@@ -123,7 +123,7 @@ function parseSlot(config: BhyveConfig, text: string): void {
   if (comma < 0) throw badSlot;
   const numbers = text.slice(0, comma).split(':').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : NaN));
   const [bus, slot, func] = numbers.length >= 3 ? numbers : numbers.length === 2 ? [0, numbers[0], numbers[1]] : [0, numbers[0], 0];
-  if (!(bus! >= 0 && bus! < 256 && slot! >= 0 && slot! < 32 && func! >= 0 && func! < 8)) throw badSlot;
+  if (!(bus >= 0 && bus < 256 && slot! >= 0 && slot! < 32 && func! >= 0 && func! < 8)) throw badSlot;
   const rest = text.slice(comma + 1);
   const end = rest.indexOf(',');
   const [emulation, options] = end < 0 ? [rest, undefined] : [rest.slice(0, end), rest.slice(end + 1)];

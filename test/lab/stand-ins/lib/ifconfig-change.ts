@@ -58,7 +58,9 @@ export function create(session: Session, asked: string, args: readonly string[])
   }
   const isNumbered = asked !== kind;
   const name = isNumbered ? asked : firstFree(session, kind);
-  if (find(session, name) !== undefined) throw fail(`interface ${asked} already exists`);
+  // The kernel has units up to 32767; it says "exists" of any other.
+  const isBeyond = Number(/\d+$/.exec(name)?.[0] ?? 0) > 32767 && kind !== 'vlan';
+  if (isBeyond || find(session, name) !== undefined) throw fail(`interface ${asked} already exists`);
   const settings = takeCloneSettings(kind, args);
   if (kind === 'vlan' && asked.includes('.')) {
     settings.values['vlandev'] ??= asked.slice(0, asked.lastIndexOf('.'));
