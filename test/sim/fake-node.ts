@@ -1,9 +1,8 @@
 /** Disks, taps, guests and config drives as the compute methods see them, on a World. */
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { NodeStorage } from '../../src/storage/index.js';
+import type { ConfigDriveWriter, NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver } from '../../src/virt/index.js';
-import type { ConfigDriveWriter } from '../../src/storage/index.js';
 import type { Guest, World } from './world.js';
 import { withEffects, type CrashRecorder } from './crash.js';
 import { missing } from './fake-cloud.js';
