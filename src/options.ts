@@ -52,14 +52,17 @@ export function topologyOf(section: Config['oslo_messaging_rabbit']): TopologyOp
   };
 }
 
-export function brokerTlsOf(section: Config['oslo_messaging_rabbit']): BrokerTls | null {
-  if (!section.ssl) return null;
+/** Also with `ssl` off, since `?ssl=1` in transport_url turns it on. */
+export function brokerTlsOf(section: Config['oslo_messaging_rabbit']): BrokerTls {
   return {
+    isOn: section.ssl, verifyHostname: section.ssl_enforce_hostname_verification,
     ...(section.ssl_ca_file === null ? {} : { caFile: section.ssl_ca_file }),
     ...(section.ssl_cert_file === null ? {} : { certFile: section.ssl_cert_file }),
     ...(section.ssl_key_file === null ? {} : { keyFile: section.ssl_key_file }),
   };
 }
+
+export const brokerRetryOf = (section: Config['oslo_messaging_rabbit']): { readonly maxMs: number } => ({ maxMs: section.rabbit_interval_max * 1000 });
 
 /** `node` is the hypervisor's own name; Nova's service host is [DEFAULT]host. */
 export function computeOptionsOf(config: Config, node: string): ComputeOptions {

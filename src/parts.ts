@@ -5,7 +5,7 @@ import { createHost, type Host } from './host/index.js';
 import { systemClock } from './lib/clock.js';
 import type { Logger, Metrics } from './observe/index.js';
 import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, type GlanceClient, type NeutronClient, type PlacementClient, type Session } from './openstack/index.js';
-import { authOf, brokerTlsOf, endpointOf, tlsOf, topologyOf } from './options.js';
+import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
 import { createStorage, type NodeStorage } from './storage/index.js';
 import { createBhyveDriver, type HypervisorDriver } from './virt/index.js';
@@ -48,7 +48,7 @@ export interface CloudParts {
 export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal: AbortSignal): CloudParts {
   const { DEFAULT: main, oslo_messaging_rabbit: rabbit } = config;
   const rpc = createRpc({
-    transportUrl: main.transport_url, host: main.host, clock, log, metrics, exchange: main.control_exchange, topology: topologyOf(rabbit), tls: brokerTlsOf(rabbit),
+    transportUrl: main.transport_url, host: main.host, clock, log, metrics, exchange: main.control_exchange, topology: topologyOf(rabbit), tls: brokerTlsOf(rabbit), retry: brokerRetryOf(rabbit),
     loginMethod: rabbit.rabbit_login_method, heartbeatSeconds: rabbit.heartbeat_timeout_threshold, responseTimeoutMs: main.rpc_response_timeout * 1000,
     reportIntervalMs: main.report_interval * 1000, ...(rabbit.rabbit_qos_prefetch_count > 0 ? { prefetch: rabbit.rabbit_qos_prefetch_count } : {}),
   });

@@ -6,6 +6,8 @@ import type { BrokerHost } from './transport-url.js';
 
 /** [oslo_messaging_rabbit] ssl*. Files are read anew for each connection, so renewed certificates are taken up. */
 export interface TlsOptions {
+  /** ssl; absent: true. `?ssl=` in transport_url overrides it. */
+  readonly isOn?: boolean;
   /** ssl_ca_file; absent: the system's authorities. */
   readonly caFile?: string;
   /** ssl_cert_file, ssl_key_file */

@@ -51,7 +51,7 @@ const TLS_QUERY = ['ssl', 'ssl_ca_file', 'ssl_cert_file', 'ssl_key_file'];
 
 function tlsOf(options: RpcOptions, query: Readonly<Record<string, string>>): TlsOptions | null {
   const asked = query['ssl'];
-  const isOn = asked === undefined ? options.tls !== undefined && options.tls !== null : ['1', 'true', 'yes', 'on'].includes(asked.toLowerCase());
+  const isOn = asked === undefined ? options.tls !== undefined && options.tls !== null && options.tls.isOn !== false : ['1', 'true', 'yes', 'on'].includes(asked.toLowerCase());
   if (!isOn) return null;
   return {
     ...options.tls,

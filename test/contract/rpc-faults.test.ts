@@ -257,6 +257,8 @@ test('TLS with our authority and client certificate connects; without them it is
   const certificates = { caFile: `${rabbit.certificates}/ca.pem`, certFile: `${rabbit.certificates}/client.pem`, keyFile: `${rabbit.certificates}/client.key` };
   const good = await serving('h18', { transportUrl: rabbit.tlsTransportUrl, tls: certificates });
   expect(await call(good, 'h18', 'echo', { g: 7 })).toEqual({ g: 7 });
+  const byUrl = await serving('h18b', { transportUrl: `${rabbit.tlsTransportUrl}?ssl=1`, tls: { ...certificates, isOn: false } });
+  expect(byUrl.rpc.health().connected).toBe(true);
   const refused = [
     create('h19', { transportUrl: rabbit.tlsTransportUrl, tls: { ...certificates, caFile: '' } }),
     create('h20', { transportUrl: rabbit.tlsTransportUrl, tls: { caFile: certificates.caFile } }),
