@@ -78,6 +78,29 @@ describe('a journal', () => {
     await second.close();
   });
 
+  test('calls a message a duplicate only when the first one is safe', async () => {
+    const journal = await open();
+    const one = operation();
+    const order: string[] = [];
+    await Promise.all([journal.accept(one), journal.accept(one)].map(async (asked) => { order.push(await asked); }));
+    expect(order).toEqual(['new', 'duplicate']);
+  });
+
+  test('promises all that a recovery decides by; only a begin and a step that is done may wait for the next fsync', async () => {
+    const journal = await open();
+    const one = operation();
+    const other = operation();
+    const calls: Record<string, () => Promise<unknown>> = {
+      accept: () => journal.accept(one), begin: () => journal.begin(one.id), begun: () => journal.mark(one.id, 's', 'begun'), done: () => journal.mark(one.id, 's', 'done'),
+      undone: () => journal.mark(one.id, 's', 'undone'), note: () => journal.note(one.id, 'k', 'v'), end: () => journal.end(one.id, 'failed'), last: () => journal.accept(other),
+    };
+    for (const call of Object.values(calls)) await call();
+    // Each line says how much of the file was safe when it was made: so the one after a record tells whether that record was.
+    const lines = [...readFileSync(path(), 'utf8').matchAll(/"n":(\d+),"d":(\d+)/g)].map((match) => ({ n: Number(match[1]), d: Number(match[2]) }));
+    const safe = Object.keys(calls).filter((_name, index) => lines[index + 1]?.d === index + 1);
+    expect(safe).toEqual(['accept', 'begun', 'undone', 'note', 'end']);
+  });
+
   test('forgets the payload of an ended operation within seconds, and keeps that of an open one', async () => {
     const { clock, fire } = handClock();
     const journal = await open(clock);
