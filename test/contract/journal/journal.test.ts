@@ -86,7 +86,7 @@ describe('a journal', () => {
     expect(order).toEqual(['new', 'duplicate']);
   });
 
-  test('promises all that a recovery decides by; only a begin and a step that is done may wait for the next fsync', async () => {
+  test('promises all that a recovery decides by; only the note that a step is done may wait for the next fsync', async () => {
     const journal = await open();
     const one = operation();
     const other = operation();
@@ -98,7 +98,7 @@ describe('a journal', () => {
     // Each line says how much of the file was safe when it was made: so the one after a record tells whether that record was.
     const lines = [...readFileSync(path(), 'utf8').matchAll(/"n":(\d+),"d":(\d+)/g)].map((match) => ({ n: Number(match[1]), d: Number(match[2]) }));
     const safe = Object.keys(calls).filter((_name, index) => lines[index + 1]?.d === index + 1);
-    expect(safe).toEqual(['accept', 'begun', 'undone', 'note', 'end']);
+    expect(safe).toEqual(['accept', 'begin', 'begun', 'undone', 'note', 'end']);
   });
 
   test('forgets the payload of an ended operation within seconds, and keeps that of an open one', async () => {
