@@ -43,12 +43,14 @@ test('a server without a network and without a config drive boots, and has neith
   expect(await cloud.network.ports({ device_id: id })).toEqual([]);
 });
 
-test('a server on a VLAN network becomes ACTIVE and its guest has that address, out of reach of the flat network', async () => {
+test('a server on a VLAN network becomes ACTIVE and its guest has that address, on that VLAN and not on the flat network', async () => {
   const { cloud, node, boot } = lab();
   const { id, address } = await boot({ networks: ['lab-vlan'] });
   expect(address).toMatch(/^10\.21\.0\./);
   expect(await cloud.servers.waitConsole(id, /guest: ready/)).toContain(`${address}/24`);
-  expect(await pings(node, address)).toBe(false);
+  await waitPing(node, address);
+  expect(await pings(node, address, 'fabric0.120')).toBe(true);
+  expect(await pings(node, address, 'fabric0')).toBe(false);
 });
 
 test('three servers of one request become ACTIVE and all answer ping at the same time', async () => {

@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createControlPlane, createDaemons, daemonEnv, endpoints, layoutOf, type Report } from '../control-plane/index.js';
 import { profiles, type Profile } from '../../lab/stand-ins/lib/profiles.js';
-import { bringUpLab, nodeNames, profileOf, takeDownLab, type LabSession, type Phase } from './lab-session.js';
+import { bringUpLab, defaultNode, nodeNames, profileOf, takeDownLab, type LabSession, type Phase } from './lab-session.js';
 import { waitPing } from './node-network.js';
 
 export interface Screen {
@@ -36,9 +36,10 @@ function openstack(who: 'admin' | 'demo', ...args: string[]): Promise<string> {
 /** Brings the lab up, boots a server, shows it. */
 export async function up(screen: Screen, options: { readonly profile?: string }): Promise<void> {
   const profile = options.profile === undefined ? undefined : asProfile(options.profile);
-  const have = profileOf('node1');
+  const node = defaultNode();
+  const have = profileOf(node);
   if (profile !== undefined && have !== null && have !== profile) {
-    throw new Error(`node1 is a ${have} host. To make it ${profile}: npm run lab -- down && npm run lab -- up --profile ${profile}`);
+    throw new Error(`${node} is a ${have} host. To make it ${profile}: npm run lab -- down && npm run lab -- up --profile ${profile}`);
   }
   const lab = await bringUpLab(screen.phase, profile === undefined ? {} : { profile });
   const { id, address } = await screen.phase(`server ${serverName}`, (note) => bootServer(lab, note));
@@ -81,11 +82,11 @@ async function show({ say, phase }: Screen, { cloud, node, agent, plane }: LabSe
   const provider = providers[0]!.uuid;
   const [server, log, inventory] = await phase('asking the openstack client', () => Promise.all([
     openstack('demo', 'server', 'show', '-c', 'name', '-c', 'id', '-c', 'status', '-c', 'addresses', '-c', 'flavor', '-c', 'image', id),
-    openstack('demo', 'console', 'log', 'show', '--lines', '14', id),
+    openstack('demo', 'console', 'log', 'show', id),
     openstack('admin', 'resource', 'provider', 'inventory', 'list', provider, '-c', 'resource_class', '-c', 'total', '-c', 'reserved', '-c', 'used', '-c', 'allocation_ratio'),
   ]));
   say(`\n$ openstack server show ${serverName}\n${server}`);
-  say(`\n$ openstack console log show --lines 14 ${serverName}\n${log}`);
+  say(`\n$ openstack console log show ${serverName} | grep ^guest:\n${log.split('\n').filter((line) => line.startsWith('guest:')).slice(-20).join('\n')}`);
   say(`\n$ ip netns exec ${node.netns} ping -c 1 …\n${roundTrip}`);
   say(`\n$ openstack resource provider inventory list ${provider}\n${inventory}`);
   say(`

@@ -28,6 +28,9 @@ export interface LabSession {
 
 export const defaultProfile: Profile = 'stock-13.2';
 
+/** Pools and namespaces are the machine's: a second lab on it needs another name for its node. */
+export const defaultNode = (): string => process.env['NOVA_BHYVE_LAB_NODE'] ?? 'node1';
+
 /** Brings all of it up, or finds it up. Errors name the part and show the end of its log. */
 export async function bringUpLab(phase: Phase = quietly, options: { readonly name?: string; readonly profile?: Profile } = {}): Promise<LabSession> {
   const plane = createControlPlane();
@@ -39,7 +42,7 @@ export async function bringUpLab(phase: Phase = quietly, options: { readonly nam
     note('uploading it to Glance');
     return { image: await ensureGuestImage(cloud.admin, plane.layout, guest.path, 'raw'), imageFile: guest.path };
   });
-  const name = options.name ?? 'node1';
+  const name = options.name ?? defaultNode();
   const profile = options.profile ?? profileOf(name) ?? defaultProfile;
   const node = await phase(`FreeBSD node ${name} (${profile})`, async (note) => {
     if (profileOf(name) === null) await forgetHost(cloud, name, note);

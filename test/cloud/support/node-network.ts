@@ -7,9 +7,9 @@ const inNode = (node: LabNode, argv: readonly string[], limitMs: number): Promis
   execFile('/usr/sbin/ip', ['netns', 'exec', node.netns, ...argv], { timeout: limitMs, encoding: 'utf8' }, (err, stdout) => resolve(err === null ? stdout : null));
 });
 
-/** Whether one echo comes back within a second. */
-export const pings = async (node: LabNode, target: string): Promise<boolean> =>
-  (await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', target], 3_000)) !== null;
+/** Whether one echo comes back within a second, by the route to it or out of one interface. */
+export const pings = async (node: LabNode, target: string, from?: string): Promise<boolean> =>
+  (await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', ...(from === undefined ? [] : ['-I', from]), target], 3_000)) !== null;
 
 /** ping's own line about the round trip, once an answer came. */
 export async function waitPing(node: LabNode, target: string, limitMs = 60_000): Promise<string> {
