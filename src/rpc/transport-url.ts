@@ -65,7 +65,7 @@ function parseHost(text: string): BrokerHost {
 
 function parseQuery(text: string): Record<string, string> {
   const query: Record<string, string> = {};
-  for (const [key, value] of new URLSearchParams(text)) query[key] = key in query ? `${query[key]},${value}` : value;
+  for (const [key, value] of new URLSearchParams(text)) query[key] = Object.hasOwn(query, key) ? `${query[key]},${value}` : value;
   return query;
 }
 
