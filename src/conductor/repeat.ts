@@ -7,6 +7,7 @@ import { fullJitter } from '../lib/backoff.js';
 import type { Clock } from '../lib/clock.js';
 import { codeOf } from '../lib/errors.js';
 import type { Logger } from '../observe/index.js';
+import { isSilence } from '../rpc/index.js';
 
 export interface RepeatDeps {
   readonly clock: Clock;
@@ -20,11 +21,6 @@ export interface RepeatDeps {
 
 /** Runs `attempt` until it ends in anything but silence; `isRepeat` tells that an earlier one may have done the work. */
 export type Repeat = <T>(what: string, attempt: (isRepeat: boolean) => Promise<T>) => Promise<T>;
-
-const silence = new Set<string | undefined>(['rpc-timeout', 'rpc-disconnected']);
-
-/** Whether nobody answered: the other side may or may not have done the work. */
-export const isSilence = (error: unknown): boolean => silence.has(codeOf(error));
 
 export function createRepeat(deps: RepeatDeps): Repeat {
   return async (what, attempt) => {

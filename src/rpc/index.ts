@@ -28,7 +28,7 @@
 export type * from './types.js';
 export { adminContext, contextFromWire, contextToWire, elevated, type RequestContext } from './context.js';
 export { createRpc, type RpcOptions } from './create-rpc.js';
-export { RemoteError, isRemote } from './remote-error.js';
+export { RemoteError, isRemote, isSilence } from './remote-error.js';
 export { defaultTopology, type TopologyOptions } from './topology.js';
 export { parseTransportUrl, type BrokerHost, type TransportUrl } from './transport-url.js';
 export type { LoginMethod, TlsOptions } from './connect-options.js';

@@ -1,5 +1,5 @@
-/** An exception that the other side of a call raised; decide by `className`. */
-import { AgentError } from '../lib/errors.js';
+/** How a call can fail: an exception that the other side raised (decide by `className`), or silence. */
+import { AgentError, codeOf } from '../lib/errors.js';
 
 /** A database error quotes the statement with its values, which can be anything that a user gave: it must reach no log and no fault. */
 const DATABASE_MODULES = /^(oslo_db|sqlalchemy|pymysql|MySQLdb|psycopg2|sqlite3)\b/;
@@ -38,3 +38,8 @@ export class RemoteError extends AgentError {
 /** Whether `error` is a remote exception of one of these classes. */
 export const isRemote = (error: unknown, ...classNames: string[]): error is RemoteError =>
   error instanceof RemoteError && classNames.includes(error.className);
+
+const silence = new Set<string | undefined>(['rpc-timeout', 'rpc-disconnected']);
+
+/** Whether nobody answered: the other side may or may not have done the work. */
+export const isSilence = (error: unknown): boolean => silence.has(codeOf(error));

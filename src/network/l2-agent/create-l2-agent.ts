@@ -1,10 +1,12 @@
 /** The loop and the memory of the L2 agent; the theory is in index.ts. */
+import { abortable } from '../../lib/abort.js';
 import { fullJitter } from '../../lib/backoff.js';
 import type { Clock } from '../../lib/clock.js';
+import { codeOf } from '../../lib/errors.js';
 import type { PortId } from '../../lib/ids.js';
 import { KeyedMutex } from '../../lib/keyed-mutex.js';
 import type { HealthAnswer, Logger, Metrics } from '../../observe/index.js';
-import type { RpcClient } from '../../rpc/index.js';
+import { isSilence, type RpcClient } from '../../rpc/index.js';
 import type { L2Agent } from '../types.js';
 import { createNeutronRpc, type ReportAnswer } from './neutron-rpc.js';
 
@@ -49,6 +51,7 @@ export function createL2Agent(deps: L2AgentDeps): L2AgentService {
   const complained = new Set<PortId>();
   let answeredOnce = false;
   let mustCompare = true;
+  let settling: Promise<void> | undefined;
   let health: HealthAnswer = { ok: false, since: clock.now().toISOString(), reason: 'not reported yet' };
 
   function become(ok: boolean, reason: string): void {
@@ -106,10 +109,14 @@ export function createL2Agent(deps: L2AgentDeps): L2AgentService {
     become(true, `neutron answered "${answer}"`);
   }
 
-  /** One turn; rejects when Neutron did not answer. */
-  async function turn(): Promise<void> {
-    const devices = (await deps.listDevices()).length;
-    onAnswer(await neutron.report({ bridgeMappings, devices, isFirst: !answeredOnce }));
+  function onFailure(err: unknown): void {
+    const reason = isSilence(err) ? 'neutron did not answer' : `the report failed: ${codeOf(err) ?? 'unexpected error, see the log'}`;
+    log[isSilence(err) || reason === health.reason ? 'debug' : 'warn']({ err }, 'report failed');
+    become(false, reason);
+  }
+
+  /** Compares if need be, and tells what is untold. */
+  async function settle(): Promise<void> {
     if (mustCompare && health.ok) {
       await compare();
       mustCompare = false;
@@ -117,21 +124,44 @@ export function createL2Agent(deps: L2AgentDeps): L2AgentService {
     for (const port of [...untold.keys()]) await tell(port);
   }
 
+  /**
+   * One turn; rejects when Neutron did not answer. Reports have a queue of their own in Neutron, and without one for 75 s it binds no port
+   * here: when the queue for ports is slow, what goes on there is left to go on, and the next report is not kept waiting.
+   */
+  async function turn(signal: AbortSignal): Promise<void> {
+    const devices = (await deps.listDevices()).length;
+    onAnswer(await neutron.report({ bridgeMappings, devices, isFirst: !answeredOnce }));
+    settling ??= settle().finally(() => {
+      settling = undefined;
+    });
+    await abortable(doneOrAfter(settling, intervalMs), signal);
+  }
+
+  /** Rejects as `work` does while somebody waits; what fails later is begun again by the next turn. */
+  function doneOrAfter(work: Promise<void>, ms: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = clock.after(ms, resolve);
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+
   return {
     health: () => health,
     async run(signal) {
       const backoff = fullJitter({ baseMs: 1_000, maxMs: intervalMs, random: deps.random ?? Math.random });
       while (!signal.aborted) {
+        let waitMs: number | undefined;
         try {
-          await turn();
+          await turn(signal);
+          const isSettled = health.ok && untold.size === 0;
+          if (isSettled) backoff.reset();
+          // What is still under way has used up the interval.
+          waitMs = settling !== undefined ? 0 : isSettled ? intervalMs : undefined;
         } catch (err) {
           if (signal.aborted) return;
-          become(false, 'neutron did not answer');
-          log.debug({ err }, 'report failed');
+          onFailure(err);
         }
-        const isSettled = health.ok && untold.size === 0;
-        if (isSettled) backoff.reset();
-        await clock.sleep(isSettled ? intervalMs : backoff.next(), signal).catch(() => undefined);
+        await clock.sleep(waitMs ?? backoff.next(), signal).catch(() => undefined);
       }
     },
     async segmentOf(port) {

@@ -29,18 +29,22 @@ export interface Calls {
   hasExtension(alias: string): Promise<boolean>;
 }
 
+// Ids come out of messages and rows: escaped, none of them can lead the service's own identity to another address.
+const portPath = (id: string): string => `/v2.0/ports/${encodeURIComponent(id)}`;
+const networkPath = (id: string): string => `/v2.0/networks/${encodeURIComponent(id)}`;
+
 /** `signal` ends every call; leave it out for work that must be finished (undo, release). */
 export function callsOf(neutron: NeutronClient, context: RequestContext, signal?: AbortSignal): Calls {
   const asUser = { asUser: context };
   const extra = { context, ...(signal === undefined ? {} : { signal }) };
   const put = (id: PortId, body: Readonly<Record<string, unknown>>, identity: typeof asUser | 'asService'): Promise<unknown> =>
-    neutron.request(identity, 'PUT', `/v2.0/ports/${id}`, { ...extra, body: { port: body } });
+    neutron.request(identity, 'PUT', portPath(id), { ...extra, body: { port: body } });
   const list = async <Schema extends z.ZodType>(identity: typeof asUser | 'asService', path: string, key: string, schema: Schema,
     query: Readonly<Record<string, string | readonly string[]>>): Promise<z.infer<Schema>[]> =>
     read(await neutron.request(identity, 'GET', path, { ...extra, query }), key, z.array(schema));
   return {
     portsOf: (device, project) => list('asService', '/v2.0/ports', 'ports', PortRecord, { tenant_id: project, device_id: device }),
-    port: (id) => orNullIfGone(async () => read(await neutron.request('asService', 'GET', `/v2.0/ports/${id}`, extra), 'port', PortRecord)),
+    port: (id) => orNullIfGone(async () => read(await neutron.request('asService', 'GET', portPath(id), extra), 'port', PortRecord)),
     createPort: async (body) => read(await neutron.request(asUser, 'POST', '/v2.0/ports', { ...extra, body: { port: body } }), 'port', PortRecord),
     updatePort: async (id, body) => read(await put(id, body, 'asService'), 'port', PortRecord),
     updatePortAsUser: async (id, body) => {
@@ -48,13 +52,13 @@ export function callsOf(neutron: NeutronClient, context: RequestContext, signal?
     },
     deletePort: async (id) =>
       (await orNullIfGone(async () => {
-        await neutron.request('asService', 'DELETE', `/v2.0/ports/${id}`, extra);
+        await neutron.request('asService', 'DELETE', portPath(id), extra);
         return true;
       })) ?? false,
     networksForUser: (query) => list(asUser, '/v2.0/networks', 'networks', NetworkRecord, query),
     networks: (ids) => list('asService', '/v2.0/networks', 'networks', NetworkRecord, { id: ids }),
     dnsDomainOf: async (network) => {
-      const body = await neutron.request('asService', 'GET', `/v2.0/networks/${network}`, { ...extra, query: { fields: 'dns_domain' } });
+      const body = await neutron.request('asService', 'GET', networkPath(network), { ...extra, query: { fields: 'dns_domain' } });
       return read(body, 'network', z.looseObject({ dns_domain: z.string().nullish() })).dns_domain ?? '';
     },
     securityGroups: (project) => list(asUser, '/v2.0/security-groups', 'security_groups', SecurityGroupRecord, { fields: ['id', 'name'], tenant_id: project }),
@@ -73,7 +77,7 @@ export function callsOf(neutron: NeutronClient, context: RequestContext, signal?
 /** The first segment with a physical network, where networks may have several. */
 async function providerOf(neutron: NeutronClient, extra: { context: RequestContext; signal?: AbortSignal }, network: string): ReturnType<Calls['provider']> {
   const show = async (fields: string | readonly string[]): Promise<z.infer<typeof ProviderRecord>> =>
-    read(await neutron.request('asService', 'GET', `/v2.0/networks/${network}`, { ...extra, query: { fields } }), 'network', ProviderRecord);
+    read(await neutron.request('asService', 'GET', networkPath(network), { ...extra, query: { fields } }), 'network', ProviderRecord);
   if ((await neutron.extensions()).has('multi-provider')) {
     const physical = (await show('segments')).segments?.find((one) => (one['provider:physical_network'] ?? '') !== '');
     if (physical !== undefined) return { physicalNetwork: physical['provider:physical_network'] ?? null, type: null };

@@ -7,6 +7,7 @@ import { parseDetails } from '../../../../src/network/l2-agent/neutron-rpc.js';
 import type { RpcClient } from '../../../../src/rpc/index.js';
 import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock } from '../../../fakes/virtual-clock.js';
+import { waitUntil } from '../../../fakes/wait-until.js';
 
 const port = (n: number): PortId => parsePortId(`88bae59e-43bd-41e9-8acf-0d565d17${String(n).padStart(4, '0')}`);
 interface FakePort { status: 'DOWN' | 'BUILD' | 'ACTIVE'; isAdminUp: boolean; host: string }
@@ -16,6 +17,8 @@ class FakeNeutron implements Pick<RpcClient, 'call'> {
   readonly ports = new Map<PortId, FakePort>();
   readonly calls: { topic: string; method: string; version: string; exchange: string | undefined; args: Record<string, unknown>; at: number }[] = [];
   isAway = false;
+  /** What calls about ports wait for. */
+  portQueue = Promise.resolve();
   lastReport: number | undefined;
   ignoresReportsBefore = new Date(0);
 
@@ -23,6 +26,7 @@ class FakeNeutron implements Pick<RpcClient, 'call'> {
 
   async call(target: { exchange?: string; topic: string; version: string }, method: string, args: Record<string, unknown>): Promise<unknown> {
     this.calls.push({ topic: target.topic, method, version: target.version, exchange: target.exchange, args, at: this.clock.monotonicMs() });
+    if (target.topic === 'q-plugin') await this.portQueue;
     if (this.isAway) throw new AgentError('rpc-timeout', 'no answer', { retry: 'later' });
     const known = this.ports.get(args['device'] as PortId);
     switch (method) {
@@ -56,7 +60,7 @@ class FakeNeutron implements Pick<RpcClient, 'call'> {
 
 interface World { neutron: FakeNeutron; agent: L2AgentService; owned: PortId[]; turns: (count: number) => Promise<void>; advance: (ms: number) => void; lines: () => Record<string, unknown>[] }
 
-function world(): World {
+function world(listDevices?: () => Promise<PortId[]>): World {
   const clock = createVirtualClock();
   const neutron = new FakeNeutron(clock);
   const owned: PortId[] = [];
@@ -65,7 +69,7 @@ function world(): World {
   let controller = new AbortController();
   const agent = createL2Agent({
     client: neutron as unknown as RpcClient, host: 'h1', bridgeMappings: { physnet1: 'bridge0' }, interfaceMappings: { physnet1: 'em0', physnet2: 'em1' },
-    listDevices: async () => owned, log, metrics: noMetrics, random: () => 0.5,
+    listDevices: listDevices ?? (async () => owned), log, metrics: noMetrics, random: () => 0.5,
     clock: { ...clock, async sleep(ms) {
       clock.advance(ms);
       if ((remaining -= 1) === 0) controller.abort();
@@ -144,6 +148,34 @@ test('what could not be told is repeated until Neutron knows it, and only the la
   expect(neutron.calls.slice(before).map(({ method }) => method)).toEqual(['report_state']);
   expect(lines().filter((line) => line['level'] === 40).map((line) => line['msg'])).toEqual(
     ['device not announced; it will be repeated', 'device not announced; it will be repeated', 'neutron does not take our reports']);
+});
+
+test('a slow queue for ports keeps no report waiting, and what was wished is told once it moves', async () => {
+  const { neutron, agent, turns, advance } = world();
+  neutron.ports.set(port(1), { status: 'DOWN', isAdminUp: true, host: 'h1' });
+  await turns(1);
+  let release = (): void => undefined;
+  neutron.portQueue = new Promise((resolve) => { release = resolve; });
+  const plugging = agent.deviceUp(port(1));
+  const before = reports(neutron).length;
+  const running = turns(3);
+  for (const count of [1, 2, 3]) {
+    await waitUntil(() => reports(neutron).length === before + count, `report ${count}`);
+    advance(30_000);
+  }
+  await running;
+  expect(agent.health()).toMatchObject({ ok: true, reason: 'neutron answered "alive"' });
+  expect(neutron.calls.filter(({ method }) => method === 'update_device_up')).toHaveLength(1);
+  release();
+  await plugging;
+  expect(neutron.ports.get(port(1))!.status).toBe('ACTIVE');
+});
+
+test('a report that fails on our side is not called a silence of Neutron, and is said once', async () => {
+  const { agent, turns, lines } = world(async () => { throw new AgentError('tool-failed', 'ifconfig'); });
+  await turns(3);
+  expect(agent.health()).toMatchObject({ ok: false, reason: 'the report failed: tool-failed' });
+  expect(lines().filter((line) => line['msg'] === 'report failed' && line['level'] === 40)).toHaveLength(1);
 });
 
 test.each(['after a restart of ours', 'after Neutron had given us up'])('%s each device we own is compared and announced', async (when) => {

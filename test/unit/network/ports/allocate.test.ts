@@ -331,6 +331,15 @@ describe('network info', () => {
     expect((await ports.refresh(user, instance)).map((vif) => vif.id)).toEqual(vifs.map((vif) => vif.id));
   });
 
+  test.each(['../networks/x', `${mine}/../../networks`, 'x?y=z', ''])('a port id %j in a message leads to no other address', async (id) => {
+    await build();
+    neutron.calls.length = 0;
+    await ports.refresh(user, instance, id as PortId);
+    await ports.release(user, instance, listOf({ port_id: id }));
+    expect(neutron.calls.length).toBeGreaterThan(0);
+    for (const { path } of neutron.calls) expect(path).toMatch(/^\/v2\.0\/[a-z-]+(\/[^/?#]*)?$/);
+  });
+
   test('drops a port that is gone', async () => {
     const vifs = await build();
     instance.set('vm_state', 'active');
