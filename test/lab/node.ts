@@ -29,6 +29,7 @@ export interface LabNodeOptions {
 export interface LabNode {
   readonly name: string;
   readonly path: string;
+  readonly profile: Profile;
   readonly netns: string;
   /** Environment for the agent and for commands by hand: PATH with the stand-ins first, LAB_NODE. */
   readonly env: NodeJS.ProcessEnv;
@@ -68,7 +69,7 @@ export async function createLabNode(options: LabNodeOptions): Promise<LabNode> {
 
 function describe(path: string, options: LabNodeOptions): LabNode {
   const node: LabNode = {
-    name: options.name, path, netns: `nb-${options.name}`, deviceRoot: join(path, 'dev'), firmwareDir: join(path, 'firmware'), zfsRoot: `lab-${options.name}/nova`,
+    name: options.name, path, profile: options.profile, netns: `nb-${options.name}`, deviceRoot: join(path, 'dev'), firmwareDir: join(path, 'firmware'), zfsRoot: `lab-${options.name}/nova`,
     statePath: join(path, 'state'), bridge: 'br-physnet1', uplink: 'uplink0', bootMessagesPath: join(path, 'run/dmesg.boot'),
     env: { ...process.env, PATH: `${join(path, 'bin')}:${process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'}`, LAB_NODE: path },
     destroy: async () => destroyNode(path, options.name),

@@ -7,7 +7,7 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,6 +41,7 @@ export async function ensureGuestImage(labRoot: string): Promise<GuestImage> {
   mkdirSync(folder, { recursive: true });
   const hash = createHash('sha256');
   for (const file of ['init', 'flatten-json.awk', 'dhcp.sh']) hash.update(readFileSync(join(here, file)));
+  hash.update('layout 2');
   hash.update(readFileSync(BUSYBOX)).update(readFileSync(STUB)).update(COMMAND_LINE).update(MODULES.join()).update(await kernelVersion());
   const path = join(folder, `guest-${hash.digest('hex').slice(0, 16)}.raw`);
   const bytes = (ESP_MIB + 4) * 2 ** 20;
@@ -69,7 +70,9 @@ async function build(work: string, bytes: number): Promise<string> {
   writeFileSync(join(work, 'cmdline'), COMMAND_LINE);
   writeFileSync(join(work, 'osrel'), 'ID=nova-bhyve-lab-guest\n');
   const kernel = join(tree, 'boot', readdirSync(join(tree, 'boot')).find((name) => name.startsWith('vmlinuz'))!);
-  const sections = [['osrel', join(work, 'osrel'), '0x20000'], ['cmdline', join(work, 'cmdline'), '0x30000'], ['linux', kernel, '0x2000000'], ['initrd', initrd, '0x3000000']] as const;
+  // Close together: firmware needs memory for the whole span, and a guest of 128 MiB has little to spare.
+  const initrdAt = 0x50000 + Math.ceil(statSync(kernel).size / 0x10000) * 0x10000;
+  const sections = [['osrel', join(work, 'osrel'), '0x30000'], ['cmdline', join(work, 'cmdline'), '0x40000'], ['linux', kernel, '0x50000'], ['initrd', initrd, `0x${initrdAt.toString(16)}`]] as const;
   await run('objcopy', [...sections.flatMap(([name, file, address]) => ['--add-section', `.${name}=${file}`, '--change-section-vma', `.${name}=${address}`]), STUB, program]);
   const esp = join(work, 'esp');
   writeFileSync(esp, Buffer.alloc(ESP_MIB * 2 ** 20));
