@@ -84,7 +84,6 @@ export function groupCalls({ read }: ConductorParts): Conductor['groups'] {
     }
   };
   return {
-    byInstance: (context, uuid) => get(context, 'get_by_instance_uuid', uuid),
     byName: (context, name) => get(context, 'get_by_name', name),
     byUuid: (context, uuid) => get(context, 'get_by_uuid', uuid),
   };

@@ -108,7 +108,6 @@ export interface Conductor {
   /** † */
   readonly groups: {
     /** Null when there is none. */
-    byInstance(context: RequestContext, uuid: InstanceUuid): Promise<NovaObjectOf<'InstanceGroup'> | null>;
     byName(context: RequestContext, name: string): Promise<NovaObjectOf<'InstanceGroup'> | null>;
     byUuid(context: RequestContext, uuid: string): Promise<NovaObjectOf<'InstanceGroup'> | null>;
   };

@@ -11,7 +11,7 @@
 export type * from './types.js';
 export { createSession, type ApplicationCredentialAuth, type Auth, type EndpointOptions, type PasswordAuth, type Session, type SessionOptions } from './session.js';
 export type { TlsOptions } from './http.js';
-export { createPlacementClient, type PlacementClientFactory, type PlacementOptions } from './placement.js';
+export { createPlacementClient, type PlacementOptions } from './placement.js';
 export { createNeutronClient, type NeutronOptions } from './neutron.js';
 export { createGlanceClient, type GlanceOptions } from './glance.js';
 export { faultTypeOfError } from './failure.js';

@@ -5,11 +5,9 @@
 import { z } from 'zod';
 import { AgentError } from '../lib/errors.js';
 import type { Clock } from '../lib/clock.js';
-import type { RequestContext } from '../rpc/context.js';
 import { failFrom, faultTypeOfError, isSuccess } from './failure.js';
 import type { HttpAnswer, HttpMethod, Query } from './http.js';
 import { createConsumerCalls } from './placement-consumers.js';
-import { requestIdHeader } from './service.js';
 import type { EndpointOptions, Session } from './session.js';
 import type { Inventory, PlacementClient, ResourceProvider } from './types.js';
 
@@ -19,11 +17,6 @@ export interface PlacementOptions {
   readonly endpoint: Omit<EndpointOptions, 'serviceType'> & { readonly serviceType?: string };
   readonly clock: Clock;
   readonly random?: () => number;
-}
-
-/** A client whose requests carry the request id of an operation. */
-export interface PlacementClientFactory extends PlacementClient {
-  forRequest(context: RequestContext): PlacementClient;
 }
 
 /** The newest microversion that is asked for below. */
@@ -37,18 +30,17 @@ const InventoryBody = z.object({ total: z.number(), reserved: z.number(), min_un
 const Generation = z.object({ resource_provider_generation: z.number() });
 const Inventories = Generation.extend({ inventories: z.record(z.string(), InventoryBody) });
 const Traits = Generation.extend({ traits: z.array(z.string()) });
-const Aggregates = Generation.extend({ aggregates: z.array(z.string()) });
 
 /**
  * Errors: `http-…`; `placement-generation-conflict` (read again and redo), `placement-inventory-in-use`, `placement-name-clash` (another
  * provider has our name: an operator must look), `placement-too-old`, `placement-strange`.
  */
-export function createPlacementClient(options: PlacementOptions): PlacementClientFactory {
+export function createPlacementClient(options: PlacementOptions): PlacementClient {
   const call = createCall(options);
-  return { ...clientOf(options, call()), forRequest: (context) => clientOf(options, call(context)) };
+  return { ...providerCalls(call), ...associationCalls(call), ...createConsumerCalls(call, options.clock, options.random ?? Math.random) };
 }
 
-function createCall(options: PlacementOptions): (context?: RequestContext) => PlacementCall {
+function createCall(options: PlacementOptions): PlacementCall {
   const endpoint = { serviceType: 'placement', ...options.endpoint };
   let isNewEnough: Promise<void> | undefined;
   const checkVersion = async (): Promise<void> => {
@@ -58,25 +50,21 @@ function createCall(options: PlacementOptions): (context?: RequestContext) => Pl
     if (Number(minor) >= neededMinor) return;
     throw new AgentError('placement-too-old', `Placement knows microversion 1.${minor}, but 1.${neededMinor} is needed: upgrade Placement`, { retry: 'later' });
   };
-  return (context) => async (method, path, { version, query, body, notFoundIsFine }) => {
+  return async (method, path, { version, query, body, notFoundIsFine }) => {
     isNewEnough ??= checkVersion().catch((error: unknown) => {
       isNewEnough = undefined;
       throw error;
     });
     await isNewEnough;
-    const headers = { 'OpenStack-API-Version': `placement ${version}`, ...requestIdHeader(context) };
+    const headers = { 'OpenStack-API-Version': `placement ${version}` };
     const answer = await options.session.send({ method, path, query, body, headers }, endpoint);
     if (isSuccess(answer) || (notFoundIsFine === true && answer.status === 404)) return answer;
     throw failFrom({ service: 'placement', method, path }, answer);
   };
 }
 
-function clientOf(options: PlacementOptions, call: PlacementCall): PlacementClient {
-  return { ...providerCalls(call), ...associationCalls(call), ...createConsumerCalls(call, options.clock, options.random ?? Math.random) };
-}
-
 type ProviderCalls = Pick<PlacementClient, 'providersInTree' | 'providerByName' | 'createProvider' | 'deleteProvider'>;
-type AssociationCalls = Pick<PlacementClient, 'inventories' | 'putInventories' | 'traits' | 'putTraits' | 'knownTraits' | 'createCustomTrait' | 'aggregates'>;
+type AssociationCalls = Pick<PlacementClient, 'inventories' | 'putInventories' | 'traits' | 'putTraits' | 'knownTraits' | 'createCustomTrait'>;
 
 function providerCalls(call: PlacementCall): ProviderCalls {
   const list = async (query: Query): Promise<ResourceProvider[]> =>
@@ -132,10 +120,6 @@ function associationCalls(call: PlacementCall): AssociationCalls {
     },
     createCustomTrait: async (name) => {
       await call('PUT', `/traits/${encodeURIComponent(name)}`, { version: '1.6' });
-    },
-    aggregates: async (uuid) => {
-      const body = parsed(Aggregates, (await call('GET', of(uuid, 'aggregates'), { version: '1.19' })).body);
-      return { generation: body.resource_provider_generation, aggregates: body.aggregates };
     },
   };
 }

@@ -6,7 +6,7 @@
  * path without query, status and the service's request id; never a body.
  */
 import type { RequestContext } from '../rpc/context.js';
-import type { ImageId, InstanceUuid, PortId } from '../lib/ids.js';
+import type { ImageId } from '../lib/ids.js';
 
 export interface GlanceImage {
   readonly id: ImageId;
@@ -67,7 +67,6 @@ export interface PlacementClient {
   /** Those of `names` that this Placement knows. */
   knownTraits(names: readonly string[]): Promise<ReadonlySet<string>>;
   createCustomTrait(name: string): Promise<void>;
-  aggregates(uuid: string): Promise<{ generation: number; aggregates: readonly string[] }>;
   allocationsOf(consumer: string): Promise<Allocations>;
   allocationsOnProvider(uuid: string): Promise<Readonly<Record<string, { readonly resources: Readonly<Record<string, number>> }>>>;
   /** PUT with empty allocations and the consumer generation; false if there was nothing to remove. */
@@ -81,24 +80,6 @@ export interface PlacementClient {
   removeProviderFromAllocations(consumer: string, provider: string): Promise<void>;
 }
 
-export interface NeutronPort {
-  readonly id: PortId;
-  readonly network_id: string;
-  readonly mac_address: string;
-  readonly status: string;
-  readonly admin_state_up: boolean;
-  readonly device_id: string;
-  readonly device_owner: string;
-  readonly tenant_id: string;
-  readonly fixed_ips: readonly { readonly subnet_id: string; readonly ip_address: string }[];
-  readonly 'binding:host_id'?: string;
-  readonly 'binding:vif_type'?: string;
-  readonly 'binding:vif_details'?: Readonly<Record<string, unknown>>;
-  readonly 'binding:vnic_type'?: string;
-  readonly 'binding:profile'?: Readonly<Record<string, unknown>>;
-  readonly [key: string]: unknown;
-}
-
 /** `asUser` uses the context's token (with our service token beside it), `asService` the configured [neutron] identity. */
 export interface NeutronClient {
   request<T>(identity: { asUser: RequestContext } | 'asService', method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string,
@@ -106,6 +87,3 @@ export interface NeutronClient {
   /** Aliases of the extensions, cached for a while. */
   extensions(): Promise<ReadonlySet<string>>;
 }
-
-/** Neutron's side of an instance's interfaces. Implemented in network/ports. */
-export type InstanceRef = { readonly uuid: InstanceUuid };

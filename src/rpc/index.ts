@@ -26,9 +26,8 @@
  *   nobody notices any of it           our own ping does: 2 misses → channels, 4 → connection
  */
 export type * from './types.js';
-export { adminContext, contextFromWire, contextToWire, elevated, type RequestContext } from './context.js';
+export { adminContext, contextFromWire, elevated, type RequestContext } from './context.js';
 export { createRpc, type RpcOptions } from './create-rpc.js';
 export { RemoteError, isRemote, isSilence } from './remote-error.js';
-export { defaultTopology, type TopologyOptions } from './topology.js';
-export { parseTransportUrl, type BrokerHost, type TransportUrl } from './transport-url.js';
-export type { LoginMethod, TlsOptions } from './connect-options.js';
+export type { TopologyOptions } from './topology.js';
+export type { TlsOptions } from './connect-options.js';

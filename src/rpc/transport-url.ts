@@ -84,16 +84,6 @@ export function parseTransportUrl(url: string): TransportUrl {
   };
 }
 
-/** The URL of these parts; parse(render(x)) equals x. It contains the passwords: for tests and for nothing that is logged. */
-export function renderTransportUrl(url: TransportUrl): string {
-  const hosts = url.hosts.map((host) => {
-    const name = host.hostname.includes(':') ? `[${host.hostname}]` : host.hostname;
-    return `${encodeURIComponent(host.username)}:${encodeURIComponent(host.password)}@${name}:${host.port}`;
-  });
-  const query = new URLSearchParams(url.query).toString();
-  return `rabbit://${hosts.join(',')}/${encodeURIComponent(url.virtualHost)}${query === '' ? '' : `?${query}`}`;
-}
-
 /** The broker hosts in a random order, one after the other, for ever: a failed one is tried again only after all the others. */
 export function rotateHosts(hosts: readonly BrokerHost[], random: () => number): { next(): BrokerHost } {
   const order = [...hosts];

@@ -148,7 +148,6 @@ const classCalls: Record<string, Drive> = {
     conductor.virtualInterfaces.byInstance(context, parseInstanceUuid(argsOf(exchange)[0])),
   'ConsoleAuthToken.clean_console_auths_for_instance': (conductor, context, exchange) =>
     conductor.consoleTokens.cleanForInstance(context, parseInstanceUuid(argsOf(exchange)[0])),
-  'InstanceGroup.get_by_instance_uuid': (conductor, context, exchange) => conductor.groups.byInstance(context, parseInstanceUuid(argsOf(exchange)[0])),
   'InstanceGroup.get_by_uuid': (conductor, context, exchange) => conductor.groups.byUuid(context, text(argsOf(exchange)[0])),
 };
 
@@ -215,7 +214,7 @@ test('the calls that find nothing end as callers expect', async () => {
   const uuid = parseInstanceUuid('69e439e8-259a-443a-876b-62979aca17c9');
   expect(await failing('ComputeHostNotFound').computeNodes.byHostAndNodename(context, 'a', 'a')).toBeNull();
   expect(await failing('ComputeHostNotFound').computeNodes.byHost(context, 'a')).toEqual([]);
-  expect(await failing('InstanceGroupNotFound').groups.byInstance(context, uuid)).toBeNull();
+  expect(await failing('InstanceGroupNotFound').groups.byUuid(context, uuid)).toBeNull();
   expect(await failing('InstanceInfoCacheNotFound').infoCaches.byInstance(context, uuid)).toBeNull();
   await expect(failing('InstanceNotFound').instances.byUuid(context, uuid)).rejects.toMatchObject({ className: 'InstanceNotFound' });
   await expect(failing('InstanceNotFound').instances.destroy(context, objectOf<'Instance'>(recorded('Instance.destroy')[0]!))).rejects.toMatchObject({ className: 'InstanceNotFound' });

@@ -111,11 +111,6 @@ export class FakePlacement implements PlacementClient {
     this.knownTraitNames.add(name);
   }
 
-  async aggregates(uuid: string): Promise<{ generation: number; aggregates: readonly string[] }> {
-    this.#note(`aggregates ${uuid}`);
-    return { generation: this.#provider(uuid).generation, aggregates: [] };
-  }
-
   async allocationsOf(consumer: string): Promise<Allocations> {
     this.#note(`allocationsOf ${consumer}`);
     const found = this.consumers.get(consumer);

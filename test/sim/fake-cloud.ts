@@ -93,7 +93,7 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
     migrations: { byFilters: async () => [], inProgressAndError: async () => [], save: async () => undefined },
     virtualInterfaces: { create: async () => undefined, byInstance: async () => [], deleteByInstance: async () => undefined },
     consoleTokens: { authorize: async () => 'token', cleanForInstance: async () => undefined, cleanExpired: async () => undefined },
-    groups: { byInstance: async () => null, byName: async () => null, byUuid: async () => null },
+    groups: { byName: async () => null, byUuid: async () => null },
     rebuildElsewhere: async (_context, args) => { world.rebuilds.push(args); },
     scheduler: { updateInstances: async () => undefined, deleteInstance: async () => undefined, syncInstances: async () => undefined },
   };
@@ -103,7 +103,7 @@ export function fakePlacement(world: World, crash: CrashRecorder): PlacementClie
   const unused = notUsed('Placement call');
   return withEffects({
     providersInTree: unused, providerByName: unused, createProvider: unused, deleteProvider: unused, inventories: unused, putInventories: unused, traits: unused, putTraits: unused,
-    knownTraits: unused, createCustomTrait: unused, aggregates: unused, putAllocations: unused, moveAllocations: unused, removeProviderFromAllocations: async () => undefined,
+    knownTraits: unused, createCustomTrait: unused, putAllocations: unused, moveAllocations: unused, removeProviderFromAllocations: async () => undefined,
     allocationsOf: async (consumer) => ({
       allocations: world.allocations.has(consumer) ? { [providerUuid]: { resources: { VCPU: 1 } } } : {}, projectId: null, userId: null, consumerGeneration: 1,
     }),

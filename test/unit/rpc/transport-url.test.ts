@@ -1,7 +1,17 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { codeOf } from '../../../src/lib/errors.js';
-import { parseTransportUrl, renderTransportUrl, rotateHosts } from '../../../src/rpc/transport-url.js';
+import { parseTransportUrl, rotateHosts, type TransportUrl } from '../../../src/rpc/transport-url.js';
+
+/** The URL of these parts. */
+function renderTransportUrl(url: TransportUrl): string {
+  const hosts = url.hosts.map((host) => {
+    const name = host.hostname.includes(':') ? `[${host.hostname}]` : host.hostname;
+    return `${encodeURIComponent(host.username)}:${encodeURIComponent(host.password)}@${name}:${host.port}`;
+  });
+  const query = new URLSearchParams(url.query).toString();
+  return `rabbit://${hosts.join(',')}/${encodeURIComponent(url.virtualHost)}${query === '' ? '' : `?${query}`}`;
+}
 
 const host = (hostname: string, port: number, username: string, password: string): object => ({ hostname, port, username, password });
 
