@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { compiled, ensureStandIns, ensureZfsFuse, repository, runRoot, stopZfsFuseIfIdle, until, withMachineLock } from './engine.js';
 import { findLeaks } from './leaks.js';
 import { ensureNetwork, removeNetwork } from './network.js';
-import { isAlive } from './stand-ins/lib/lab-node.js';
+import { bootSeconds, isAlive, openNode } from './stand-ins/lib/lab-node.js';
 import type { Profile } from './stand-ins/lib/profiles.js';
 
 export type { Profile } from './stand-ins/lib/profiles.js';
@@ -61,6 +61,7 @@ export async function createLabNode(options: LabNodeOptions): Promise<LabNode> {
   if (!/^[a-z][a-z0-9-]{0,11}$/.test(options.name)) throw new Error(`a lab node's name is short and plain: ${options.name}`);
   const path = join(options.root ?? defaultRoot(), 'nodes', options.name);
   await ensureStandIns();
+  if (isOfEarlierBoot(path)) await clearKernelState(path);
   prepareFolder(path, options.profile);
   await Promise.all([ensurePool(path, options), ensureNetwork(path)]);
   await run(join(path, 'bin/zfs'), ['-labmount']);
@@ -75,10 +76,9 @@ function describe(path: string, options: LabNodeOptions): LabNode {
     destroy: async () => destroyNode(path, options.name),
     leaks: async () => findLeaks(path),
     rebootHost: async () => {
-      await killProcesses(path);
-      await removeNetwork(path);
-      for (const name of ['dev', 'run']) clearFolder(join(path, name));
-      prepareFolder(path, options.profile);
+      const before = bootSeconds(openNode(path));
+      await clearKernelState(path);
+      prepareFolder(path, options.profile, before + 1);
       await ensureNetwork(path);
       await run(join(path, 'bin/zfs'), ['-labmount']);
     },
@@ -86,7 +86,19 @@ function describe(path: string, options: LabNodeOptions): LabNode {
   return node;
 }
 
-function prepareFolder(path: string, profile: Profile): void {
+/** This machine's own; a node of before its reboot has lost its kernel's state too. */
+const machineBoot = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+const bootMark = (path: string): string => join(path, 'run/machine-boot');
+const isOfEarlierBoot = (path: string): boolean => existsSync(bootMark(path)) && readFileSync(bootMark(path), 'utf8') !== machineBoot();
+
+async function clearKernelState(path: string): Promise<void> {
+  await killProcesses(path);
+  await removeNetwork(path);
+  for (const name of ['dev', 'run']) clearFolder(join(path, name));
+}
+
+/** `notBefore`: boot times of one node differ by a second at least, as on a host that takes its time to boot. */
+function prepareFolder(path: string, profile: Profile, notBefore = 0): void {
   for (const name of ['bin', 'dev', 'etc', 'firmware', 'log', 'pool', 'run', 'run/zvol', 'state']) mkdirSync(join(path, name), { recursive: true });
   writeIfOther(join(path, 'profile'), `${profile}\n`);
   for (const tool of tools) {
@@ -98,7 +110,8 @@ function prepareFolder(path: string, profile: Profile): void {
   for (const [name, file] of [['BHYVE_UEFI_CODE.fd', 'OVMF_CODE_4M.fd'], ['BHYVE_UEFI_VARS.fd', 'OVMF_VARS_4M.fd']] as const) {
     if (!existsSync(join(path, 'firmware', name))) symlinkSync(join('/usr/share/OVMF', file), join(path, 'firmware', name));
   }
-  if (!existsSync(join(path, 'run/boot.json'))) writeFileSync(join(path, 'run/boot.json'), JSON.stringify({ seconds: Math.floor(Date.now() / 1000) }));
+  if (!existsSync(join(path, 'run/boot.json'))) writeFileSync(join(path, 'run/boot.json'), JSON.stringify({ seconds: Math.max(notBefore, Math.floor(Date.now() / 1000)) }));
+  writeIfOther(bootMark(path), machineBoot());
   writeIfOther(join(path, 'run/dmesg.boot'), readFileSync(join(repository, 'test/lab/dmesg.boot'), 'utf8'));
 }
 

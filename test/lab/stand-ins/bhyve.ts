@@ -9,8 +9,9 @@
  * SIGTERM after ACPI is on is the power button.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { Abort, planMachine, readSize, type Plan } from './lib/bhyve-plan.js';
 import { bootRomOf } from './lib/bhyve-firmware.js';
 import { type Machine, startMachine } from './lib/bhyve-machine.js';
@@ -19,7 +20,7 @@ import { serveConsole, serveScreen } from './lib/bhyve-serve.js';
 import { host } from './lib/host-numbers.js';
 import { ip, setTapUser } from './lib/ip.js';
 import { isLoaded } from './lib/kernel-modules.js';
-import { currentNode, type StandInNode, withLock } from './lib/lab-node.js';
+import { currentNode, isAlive, type StandInNode, withLock } from './lib/lab-node.js';
 import { Exit, err, out, runTool } from './lib/tool.js';
 import { type Order, removeVm, takeVm, vmExists, writeVm } from './lib/vmm.js';
 import { repairVolumes } from './lib/zvol-repair.js';
@@ -59,6 +60,11 @@ function takeOrExit(node: StandInNode, name: string, size: { cpus: number; memor
   if (size.cpus > host.cpus) throw refuse(71, 'bhyve: vm_set_topology\n');
   if (!(size.memoryMiB > 0)) throw refuse(4, 'Unable to setup memory (22)\n');
   if (size.memoryMiB < 2) throw refuse(4, 'mptable requires mapped mem\nerror to build the guest tables: No such file or directory\n');
+}
+
+/** Sockets of bhyves that were killed. */
+function removeDeadFolders(top: string): void {
+  for (const pid of existsSync(top) ? readdirSync(top) : []) if (!isAlive(Number(pid))) rmSync(join(top, pid), { recursive: true, force: true });
 }
 
 async function listenForOrders(path: string, take: (order: Order) => void): Promise<() => void> {
@@ -128,7 +134,9 @@ async function run(node: StandInNode, args: readonly string[]): Promise<Verdict>
   const { rom, isDeprecated } = bootRomOf({ config, node });
   if (isDeprecated) err("bhyve: 'lpc.bootrom' is deprecated, use 'bootrom' instead\n");
   takeOrExit(node, name, size, rom !== undefined);
-  const folder = `/run/nova-bhyve-lab/${node.name}/${process.pid}`;
+  const top = `/run/nova-bhyve-lab/${node.name}`;
+  const folder = join(top, String(process.pid));
+  removeDeadFolders(top);
   const taps: string[] = [];
   let isClean = true;
   try {

@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, ftruncateSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, rmdirSync, statSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { StandInNode } from './lab-node.js';
 import type { Dataset } from './zfs-datasets.js';
 import type { ZfsFuse } from './zfs-fuse.js';
@@ -19,11 +19,14 @@ export const zvolLink = (node: StandInNode, name: string): string => join(node.d
 /** Mounts a volume's file system and makes sure that its disk has `bytes` (undefined: leave it, it must be there). Returns its size. */
 export async function attachVolume(engine: ZfsFuse, node: StandInNode, name: string, key: string, bytes?: bigint): Promise<bigint> {
   const folder = folderOf(node, key);
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(dirname(folder), { recursive: true });
+  if (!hasFolder(folder)) mkdirSync(folder);
   await mountDataset(engine, name, folder);
   if (bytes !== undefined) resizeVolume(node, key, bytes);
   return BigInt(statSync(dataFile(node, key)).size);
 }
+
+const hasFolder = (folder: string): boolean => readdirSync(dirname(folder)).includes(basename(folder));
 
 const EBUSY = 16;
 
@@ -37,7 +40,16 @@ async function mountDataset(engine: ZfsFuse, name: string, folder: string): Prom
   }
 }
 
-const isMounted = (folder: string): boolean => lstatSync(folder).dev !== lstatSync(dirname(folder)).dev;
+function isMounted(folder: string): boolean {
+  try {
+    return lstatSync(folder).dev !== lstatSync(dirname(folder)).dev;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTCONN') throw error;
+    // The mount of an engine that died.
+    spawnSync('umount', ['-l', folder], { stdio: 'ignore' });
+    return false;
+  }
+}
 
 /** Gives the disk exactly `bytes`. Tools that take it for a file may have cut it; a device cannot be cut. */
 export function resizeVolume(node: StandInNode, key: string, bytes: bigint): void {
@@ -56,7 +68,7 @@ export function resizeVolume(node: StandInNode, key: string, bytes: bigint): voi
 /** Unmounts; false if somebody has the disk open. */
 export function detachVolume(node: StandInNode, key: string): boolean {
   const folder = folderOf(node, key);
-  if (!existsSync(folder)) return true;
+  if (!existsSync(dirname(folder)) || !hasFolder(folder)) return true;
   if (isMounted(folder) && spawnSync('umount', [folder], { stdio: 'ignore' }).status !== 0) return false;
   rmdirSync(folder);
   return true;
