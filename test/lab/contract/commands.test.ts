@@ -68,7 +68,10 @@ describe('sysctl', () => {
       { when: has(/kern\.hostname|hostuuid|cp_times|topology_spec|dev\.vtnet\.0$|dev\.cpu$/), skip: 'stdout', why: 'another host' },
       { when: has(/sysctl -[dtx] |vm\.stats$|vm\.stats\.vm$/), skip: 'stdout', why: 'descriptions, types and order are not modelled' },
     ];
-    expect(describeDifferences(await replayAll(place, recordings('sysctl').filter((recording) => !has(/sysctl (-n )?net\.link\.tap\.up_on_open=/)(recording)), rules))).toBe('');
+    // Each name was read with and without -n; half of that tells the same.
+    const chosen = recordings('sysctl').filter((recording, index) => !has(/sysctl (-n )?net\.link\.tap\.up_on_open=/)(recording) && (recording.argv.length > 2 || index % 8 === 0));
+    expect(chosen.length).toBeGreaterThan(120);
+    expect(describeDifferences(await replayAll(place, chosen, rules))).toBe('');
   });
 
   it('remembers what was set', async () => {
