@@ -75,12 +75,21 @@ async function writeConfigDrive(userData: string): Promise<void> {
   await ok('makefs', '-t', 'cd9660', '-o', 'rockridge,label=config-2', join(folder, 'config.iso'), join(folder, 'drive'));
 }
 
+/** Console readers that a failed test left. */
+const readers: (() => void)[] = [];
+
 /** Reads the B side of the null modem until it closes, as a console logger does. */
 function readConsole(): { text(): string; close(): void } {
   const reader = spawn('sh', ['-c', 'while ! cat "$0" 2>/dev/null; do sleep 0.05; done; while sleep 0.05; do cat "$0"; done', join(node.deviceRoot, 'nmdm7B')], { stdio: ['ignore', 'pipe', 'ignore'], detached: true });
   let text = '';
   reader.stdout.on('data', (data: Buffer) => (text += data.toString()));
-  return { text: () => text, close: () => void process.kill(-reader.pid!, 'SIGKILL') };
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) process.kill(-reader.pid!, 'SIGKILL');
+    isOpen = false;
+  };
+  readers.push(close);
+  return { text: () => text, close };
 }
 
 const destroy = async (): Promise<Outcome> => place.run(['bhyvectl', `--vm=${uuid}`, '--destroy']);
@@ -110,6 +119,7 @@ const engines = async (): Promise<string[]> => (await node.leaks()).filter((line
 describe('a guest on stock-13.2', () => {
   beforeAll(async () => prepare('stock-13.2'));
   afterEach(async () => {
+    for (const close of readers.splice(0)) close();
     await destroy();
     await until(async () => !(await isTitled()), 10_000, 'bhyve does not end');
   });
@@ -141,7 +151,6 @@ describe('a guest on stock-13.2', () => {
     second.process.kill('SIGTERM');
     expect(await second.ended).toEqual({ code: 1, signal: null });
     expect(console.text()).toContain('guest: power button');
-    console.close();
   });
 
   it('is killed by SIGTERM while its firmware runs, and stays busy until it is destroyed', async () => {

@@ -1,6 +1,6 @@
 /** The agent of a lab node as a process: written configuration, start, orderly stop, kill -9, waiting until the cloud counts it as up. */
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { address, createDaemons, layoutOf, login, novaShared, renderIni, secretsOf, tailOf, transportUrl, until, writeIfChanged, type Ini } from '../control-plane/index.js';
 import type { LabNode } from '../../lab/node.js';
 import type { Cloud } from './cloud.js';
@@ -11,6 +11,8 @@ export interface AgentProcess {
   readonly logFile: string;
   /** Where it answers /healthz, /readyz and /metrics. */
   readonly http: string;
+  /** True if it runs with an older build or an older configuration than there is now. */
+  readonly isStale: boolean;
   /** Its pid if it runs and is the one we started, else null. */
   pid(): number | null;
   /** Starts it unless it runs; does not wait. True if it was started now. */
@@ -63,12 +65,13 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   const configFile = join(node.path, 'etc/nova-bhyve.conf');
   const logFile = join(node.path, 'log/agent.log');
   const http = `http://${address}:${9796 + numberOf(node.name)}`;
-  writeIfChanged(configFile, renderIni(agentConfiguration(node, more)));
   if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
+  const isOtherConfiguration = writeIfChanged(configFile, renderIni(agentConfiguration(node, more)));
+  const startedMs = daemons.pid(name) === null ? Infinity : statSync(join(layout.run, `${name}.pid`)).mtimeMs;
   const trouble = (what: string): string => `the agent of ${node.name} ${what}; end of ${logFile}:\n${tailOf(logFile, 30)}`;
 
   const agent: AgentProcess = {
-    node, configFile, logFile, http,
+    node, configFile, logFile, http, isStale: daemons.pid(name) !== null && (isOtherConfiguration || newestMs(dirname(program)) > startedMs),
     pid: () => daemons.pid(name),
     start: () => daemons.start({ name, argv: [process.execPath, program, 'run', '--config-file', configFile], env: stringsOf(node.env), log: logFile, cwd: node.path }),
     stop: (graceMs = 30_000) => daemons.stop(name, graceMs),
@@ -97,6 +100,10 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   };
   return agent;
 }
+
+/** When the youngest file of the build was written. */
+const newestMs = (folder: string): number =>
+  Math.max(...readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.js')).map((file) => statSync(join(folder, file)).mtimeMs));
 
 const stringsOf = (env: NodeJS.ProcessEnv): Record<string, string> =>
   Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));

@@ -50,6 +50,10 @@ export async function bringUpLab(phase: Phase = quietly, options: { readonly nam
   });
   const agent = agentProcess(node);
   await phase('nova-bhyve agent', async (note) => {
+    if (agent.isStale) {
+      note('another build or configuration than the running one: restarting');
+      await agent.stop();
+    }
     note(agent.start() ? 'started; waiting for Nova, Placement and Neutron to know the host' : 'runs already');
     await agent.waitUp(cloud);
   });
