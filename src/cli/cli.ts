@@ -5,6 +5,7 @@ import { AgentError } from '../lib/errors.js';
 import { checkNode } from './check.js';
 import { showInstance } from './instance.js';
 import { listInstances } from './instances.js';
+import { showMethods } from './methods.js';
 import type { NodeView, OpenNode } from './node-view.js';
 import type { Output } from './output.js';
 
@@ -72,6 +73,8 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
     add('instance <uuid>', 'one instance: guest, disks, taps, PCI slots, journal')
       .action(async (uuid: string, given: Given) => done(await withNode(given, (node, { config }) =>
         showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+    program.command('methods').description('what Nova can ask of this agent: works, refused with the reason, or needs a feature of the host; reads no configuration')
+      .option('--json', 'for programs').action((given: { json?: boolean }) => done(showMethods({ json: given.json === true }, output)));
     return program;
   }
 

@@ -6,14 +6,17 @@ import { novaFaults, refuse } from '../lib/nova-faults.js';
 import type { InstanceMethod } from './operation.js';
 import { onlyInstance, questionWrappers, type OnlyInstance } from './questions.js';
 
+const reason = 'live migration is not supported by this host yet';
+
 const refusal = (rpc: string, event: string): InstanceMethod<OnlyInstance> => ({
   kind: 'instance',
   rpc,
+  availability: { status: 'refused', reason },
   args: onlyInstance,
   wrappers: { ...questionWrappers, event },
   gate: null,
   isJournalled: false,
-  run: () => Promise.reject(refuse(novaFaults.migrationPreCheckError('live migration is not supported by this host yet'))),
+  run: () => Promise.reject(refuse(novaFaults.migrationPreCheckError(reason))),
 });
 
 export const checkCanLiveMigrateDestination = refusal('check_can_live_migrate_destination', 'compute_check_can_live_migrate_destination');

@@ -1,4 +1,7 @@
-/** The compute RPC API, version 6.5 (2026.1): one table of all methods of nova-contract 6.1. */
+/**
+ * The compute RPC API, version 6.5 (2026.1): one table of all methods of nova-contract 6.1. A method says in its own definition whether
+ * it does its work (`availability`); what `nova-bhyve methods` and README.md tell comes from here, so they cannot differ from what is served.
+ */
 import type { NovaObjectOf } from '../objects/index.js';
 import type { RpcEndpoint, RpcMethod } from '../rpc/index.js';
 import { buildAndRunInstance } from './build/build-and-run-instance.js';
@@ -10,7 +13,7 @@ import { getDiagnostics } from './get-diagnostics.js';
 import { getHostUptime } from './get-host-uptime.js';
 import { getInstanceDiagnostics } from './get-instance-diagnostics.js';
 import { getVncConsole } from './get-vnc-console.js';
-import { hostMethod, instanceMethod, type HostMethod, type InstanceMethod } from './operation.js';
+import { hostMethod, instanceMethod, type Availability, type HostMethod, type InstanceMethod } from './operation.js';
 import { rebootInstance } from './reboot-instance.js';
 import { cacheImages, refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
 import { hostRefusals, instanceRefusals } from './refusals/table.js';
@@ -23,10 +26,19 @@ import { validateConsolePort } from './validate-console-port.js';
 /** Advertised to every release: senders may use any 6.x minor up to this, whatever service version we claim. */
 export const computeRpcVersion = '6.5';
 
-export function computeEndpoint(deps: ComputeDeps): RpcEndpoint {
-  const about = <Args extends { instance: NovaObjectOf<'Instance'> }>(method: InstanceMethod<Args>): RpcMethod => instanceMethod(deps, method);
-  const host = <Args>(method: HostMethod<Args>): RpcMethod => hostMethod(deps, method);
-  const methods: readonly RpcMethod[] = [
+interface RegisteredMethod {
+  readonly rpc: string;
+  readonly availability: Availability;
+  readonly serve: (deps: ComputeDeps) => RpcMethod;
+}
+
+/** Every method, in no order that means anything. */
+export function registeredMethods(): readonly RegisteredMethod[] {
+  const register = (method: { readonly rpc: string; readonly availability?: Availability }, serve: RegisteredMethod['serve']): RegisteredMethod =>
+    ({ rpc: method.rpc, availability: method.availability ?? { status: 'works' }, serve });
+  const about = <Args extends { instance: NovaObjectOf<'Instance'> }>(method: InstanceMethod<Args>): RegisteredMethod => register(method, (deps) => instanceMethod(deps, method));
+  const host = <Args>(method: HostMethod<Args>): RegisteredMethod => register(method, (deps) => hostMethod(deps, method));
+  return [
     about(buildAndRunInstance()),
     about(terminateInstance),
     about(startInstance),
@@ -46,5 +58,8 @@ export function computeEndpoint(deps: ComputeDeps): RpcEndpoint {
     ...instanceRefusals.map((refusal) => about(refusedInstanceMethod(refusal))),
     ...hostRefusals.map((refusal) => host(refusedHostMethod(refusal))),
   ];
-  return { namespace: null, version: computeRpcVersion, methods: new Map(methods.map((method) => [method.rpc, method])) };
+}
+
+export function computeEndpoint(deps: ComputeDeps): RpcEndpoint {
+  return { namespace: null, version: computeRpcVersion, methods: new Map(registeredMethods().map(({ rpc, serve }) => [rpc, serve(deps)])) };
 }

@@ -9,6 +9,9 @@
  */
 export type { ComputeDeps, ComputeOptions } from './deps.js';
 export { computeEndpoint, computeRpcVersion } from './endpoint.js';
+export { abilities, type Ability } from './abilities.js';
+export { methodRegistry, type MethodEntry } from './method-registry.js';
+export type { Availability } from './operation.js';
 export { syncPowerState } from './power-state.js';
 export { removeFromMachine } from './machine-steps.js';
 export { isInstanceGone } from './error-text.js';

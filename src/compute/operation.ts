@@ -32,9 +32,16 @@ export interface Operation<Args> {
   readonly wireArgs: Readonly<Record<string, unknown>>;
 }
 
+/** Whether a method does its work here, for people; `reason` of a method that works names what it does not do. */
+export type Availability =
+  | { readonly status: 'works'; readonly reason?: string }
+  | { readonly status: 'refused' | 'needs-host-feature'; readonly reason: string };
+
 interface Common<Args> {
   readonly rpc: string;
   readonly args: z.ZodType<Args>;
+  /** Absent: works. */
+  readonly availability?: Availability;
 }
 
 /** A method that works on one instance, inside the wrappers and behind the gate. */

@@ -11,6 +11,7 @@ export function refusedInstanceMethod(refusal: Refusal): InstanceMethod<OnlyInst
   return {
     kind: 'instance',
     rpc: refusal.rpc,
+    availability: { status: 'refused', reason: refusal.reason },
     args: onlyInstance,
     wrappers: { revertsTask, event: refusal.wrappers.includes('E') ? `compute_${refusal.rpc}` : null, recordsFault: refusal.wrappers.includes('F') },
     gate: null, // nothing is touched, so there is nothing to wait for
@@ -29,6 +30,7 @@ export function refusedHostMethod(refusal: Refusal): HostMethod<z.infer<typeof a
   return {
     kind: 'host',
     rpc: refusal.rpc,
+    availability: { status: 'refused', reason: refusal.reason },
     args: anyArguments,
     run: ({ wireArgs }) => Promise.reject(refuse(refusal.fault({ instance: '', args: wireArgs }))),
   };
@@ -40,6 +42,7 @@ const cacheArguments = z.looseObject({ image_ids: z.array(z.string()).max(10_000
 export const cacheImages: HostMethod<z.infer<typeof cacheArguments>> = {
   kind: 'host',
   rpc: 'cache_images',
+  availability: { status: 'refused', reason: 'image pre-cache is not supported by this host yet; each image is answered with unsupported' },
   args: cacheArguments,
   run: async ({ args: { image_ids: ids } }) => Object.fromEntries(ids.map((id) => [id, 'unsupported'])),
 };

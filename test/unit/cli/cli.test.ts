@@ -81,6 +81,23 @@ async function run(argv: string[], node: NodeView = fakeNode(), handlers: Partia
 }
 const withConfig = (...argv: string[]): string[] => [...argv, '--config-file', config];
 
+describe('methods', () => {
+  test('tells programs each method with its status, without any configuration', async () => {
+    const { code, out } = await run(['methods', '--json']);
+    const all = JSON.parse(out) as { method: string; status: string; reason: string | null }[];
+    expect(code).toBe(0);
+    expect(all).toContainEqual({ method: 'start_instance', status: 'works', reason: null });
+    expect(all).toContainEqual({ method: 'host_power_action', status: 'refused', reason: expect.stringContaining('not supported') as string });
+  });
+
+  test('tells people also what users can ask for', async () => {
+    const { out } = await run(['methods']);
+    expect(out).toMatch(/^METHOD +STATUS +REASON\n/);
+    expect(out).toMatch(/^start, stop, reboot \(soft and hard\) +works$/m);
+    expect(out).toMatch(/^live migration +refused +live migration is not supported by this host yet$/m);
+  });
+});
+
 describe('instances', () => {
   test('has one line for all that is on the node, also for what has no guest, and says what is odd', async () => {
     const { code, out, closed } = await run(withConfig('instances'));

@@ -1,26 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { computeEndpoint } from '../../../src/compute/endpoint.js';
+import { computeEndpoint, registeredMethods } from '../../../src/compute/endpoint.js';
 import type { ComputeDeps } from '../../../src/compute/deps.js';
+import { methodRegistry } from '../../../src/compute/method-registry.js';
 import { hostRefusals, instanceRefusals } from '../../../src/compute/refusals/table.js';
 
-/** Every method of nova-compute's RPC API 6.0 to 6.5 (nova/compute/rpcapi.py, Zed to 2026.2). */
-const methods = `build_and_run_instance terminate_instance soft_delete_instance restore_instance start_instance stop_instance reboot_instance pause_instance
- unpause_instance suspend_instance resume_instance trigger_crash_dump set_admin_password snapshot_instance backup_instance quiesce_instance unquiesce_instance
- volume_snapshot_create volume_snapshot_delete shelve_instance shelve_offload_instance unshelve_instance rescue_instance unrescue_instance rebuild_instance prep_resize
- resize_instance finish_resize confirm_resize revert_resize finish_revert_resize prep_snapshot_based_resize_at_dest prep_snapshot_based_resize_at_source
- finish_snapshot_based_resize_at_dest confirm_snapshot_based_resize_at_source revert_snapshot_based_resize_at_dest finish_revert_snapshot_based_resize_at_source
- check_can_live_migrate_destination check_can_live_migrate_source pre_live_migration live_migration live_migration_force_complete live_migration_abort
- post_live_migration_at_destination rollback_live_migration_at_destination drop_move_claim_at_destination remove_volume_connection check_instance_shared_storage
- reserve_block_device_name attach_volume detach_volume swap_volume attach_interface detach_interface add_fixed_ip_to_instance remove_fixed_ip_from_instance inject_network_info
- get_console_output get_vnc_console get_spice_console get_serial_console get_mks_console get_rdp_console validate_console_port get_diagnostics get_instance_diagnostics
- get_host_uptime set_host_enabled host_power_action host_maintenance_mode external_instance_event cache_images allow_share deny_share`.split(/\s+/);
+/** Every method of nova-compute's RPC API 6.0 to 6.5, and what Nova wraps around it. */
+const methods = readFileSync(resolve(import.meta.dirname, '../../samples/compute-rpc-methods.tsv'), 'utf8').trimEnd().split('\n')
+  .filter((line) => !line.startsWith('#')).map((line) => line.split('\t') as [name: string, since: string, kind: string, wrappers: string]);
 
 const endpoint = computeEndpoint({} as ComputeDeps);
 
 describe('the compute endpoint', () => {
   test('serves every method, so that nothing ends in NoSuchMethod', () => {
-    expect([...endpoint.methods.keys()].sort()).toEqual([...methods].sort());
+    expect([...endpoint.methods.keys()].sort()).toEqual(methods.map(([name]) => name).sort());
     expect(endpoint.version).toBe('6.5');
+    expect(methodRegistry().map(({ method }) => method)).toEqual(methods.map(([name]) => name).sort());
+  });
+
+  test('says of every refusal why, and says of nothing that is in the refusal table that it works', () => {
+    for (const { method, status, reason } of methodRegistry()) {
+      if (status !== 'works') expect([method, reason]).toEqual([method, expect.stringMatching(/^\S.{10,}[^.]$/)]);
+    }
+    const refused = methodRegistry().filter(({ status }) => status === 'refused').map(({ method }) => method);
+    expect(refused).toEqual(expect.arrayContaining([...instanceRefusals, ...hostRefusals].map(({ rpc }) => rpc)));
+  });
+
+  test('serves each method once', () => {
+    const names = registeredMethods().map(({ rpc }) => rpc);
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
   });
 
   test('refuses in words for people, without kwargs where Python could not rebuild the exception', () => {

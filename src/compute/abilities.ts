@@ -1,0 +1,89 @@
+/**
+ * What a user or an administrator can ask Nova for, and what this host makes of it. Most of it is an RPC method and takes that method's
+ * availability; the rest is a statement here, which test/unit/compute/abilities.test.ts holds against the rules that refuse builds.
+ */
+import { assert } from '../lib/assert.js';
+import { registeredMethods } from './endpoint.js';
+import type { Availability } from './operation.js';
+
+export interface Ability {
+  readonly what: string;
+  readonly availability: Availability;
+}
+
+/** All of these methods are needed; the first that does not work is the reason. */
+const byMethods = (what: string, ...methods: readonly string[]) => ({ what, methods });
+const works = (what: string, reason?: string): Ability => ({ what, availability: { status: 'works', ...(reason === undefined ? {} : { reason }) } });
+const refused = (what: string, reason: string): Ability => ({ what, availability: { status: 'refused', reason } });
+
+const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
+  // a server's life
+  byMethods('create a server from an image', 'build_and_run_instance'),
+  byMethods('delete', 'terminate_instance'),
+  byMethods('deferred delete and restore', 'soft_delete_instance', 'restore_instance'),
+  byMethods('start, stop, reboot (soft and hard)', 'start_instance', 'stop_instance', 'reboot_instance'),
+  byMethods('pause and unpause', 'pause_instance', 'unpause_instance'),
+  byMethods('suspend and resume', 'suspend_instance', 'resume_instance'),
+  byMethods('rebuild', 'rebuild_instance'),
+  byMethods('rescue and unrescue', 'rescue_instance', 'unrescue_instance'),
+  byMethods('shelve, offload, unshelve', 'shelve_instance', 'shelve_offload_instance', 'unshelve_instance'),
+  byMethods('snapshot to an image', 'snapshot_instance'),
+  byMethods('backup with rotation', 'backup_instance'),
+  byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
+  refused('cold migration to another host', 'not supported by this host yet'),
+  byMethods('live migration', 'check_can_live_migrate_destination', 'pre_live_migration', 'live_migration'),
+  refused('evacuation', 'not supported by this host yet'),
+  // looking at it
+  byMethods('console log', 'get_console_output'),
+  byMethods('VNC console', 'get_vnc_console', 'validate_console_port'),
+  byMethods('serial console', 'get_serial_console'),
+  refused('SPICE, MKS and RDP consoles', 'bhyve has VNC'),
+  byMethods('diagnostics', 'get_diagnostics', 'get_instance_diagnostics'),
+  byMethods('crash dump (NMI)', 'trigger_crash_dump'),
+  byMethods('set the admin password of a running server', 'set_admin_password'),
+  // disks and images
+  works('images in raw, qcow2, VMDK, VDI, VHD, ISO', 'inspected before any converter sees them; minus [compute] image_type_exclude_list'),
+  refused('ephemeral and swap disks', 'not supported by this host yet'),
+  refused('boot from volume', 'Cinder volumes are not supported by this host yet'),
+  byMethods('attach and detach volumes', 'reserve_block_device_name', 'attach_volume', 'detach_volume'),
+  byMethods('swap volumes', 'swap_volume'),
+  byMethods('shares (Manila)', 'allow_share', 'deny_share'),
+  works('config drive, metadata, user data, key pair, injected files', 'files go into the config drive, never into a guest file system'),
+  byMethods('image pre-cache', 'cache_images'),
+  // devices
+  works('UEFI guests with virtio disks and network cards'),
+  refused('BIOS guests (hw_firmware_type=bios)', 'guests boot by UEFI'),
+  refused('disks on other buses (hw_disk_bus)', 'virtio only, yet'),
+  refused('other network cards (hw_vif_model)', 'virtio only, yet'),
+  refused('secure boot, virtual TPM, memory encryption', 'bhyve has none of them'),
+  refused('device tags', 'not supported by this host yet'),
+  refused('image certificate validation', 'not supported by this host'),
+  refused('accelerators, PCI passthrough, SR-IOV, vGPU', 'not supported by this host; the scheduler is not told of any'),
+  refused('NUMA topology, CPU pinning, huge pages', 'not supported by this host; the scheduler is not told of any'),
+  // network
+  works('flat and VLAN networks, several ports', "wired by the agent's own L2 agent ([l2_agent]) or a foreign one"),
+  refused('VXLAN, GRE and Geneve networks', 'flat and VLAN can be wired'),
+  byMethods('attach and detach interfaces', 'attach_interface', 'detach_interface'),
+  byMethods('add and remove fixed addresses (old API)', 'add_fixed_ip_to_instance', 'remove_fixed_ip_from_instance'),
+  // the host
+  works('Placement inventory, traits, usages, ratios, reservations'),
+  works('server groups, also checked late on this host', 'affinity, anti-affinity, max_server_per_host'),
+  byMethods('disable and enable the host', 'set_host_enabled'),
+  byMethods('uptime in hypervisor show', 'get_host_uptime'),
+  byMethods('power and maintenance of the host', 'host_power_action', 'host_maintenance_mode'),
+  works('running guests are taken up again after a restart; power sync; recovery of cut operations'),
+];
+
+/** In the order of the table. */
+export function abilities(): readonly Ability[] {
+  const byRpc = new Map(registeredMethods().map(({ rpc, availability }) => [rpc, availability]));
+  return table.map((entry) => {
+    if (!('methods' in entry)) return entry;
+    const parts = entry.methods.map((rpc): Availability => {
+      const availability = byRpc.get(rpc);
+      assert(availability !== undefined, `no method ${rpc}`);
+      return availability;
+    });
+    return { what: entry.what, availability: parts.find(({ status }) => status !== 'works') ?? parts[0] ?? { status: 'works' } };
+  });
+}
