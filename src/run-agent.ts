@@ -10,6 +10,7 @@ import {
   computeEndpoint, createResourceTracker, establishIdentity, joinCloud, planJournal, type ComputeDeps,
 } from './compute/index.js';
 import type { Config } from './config/index.js';
+import { claimFolder } from './host/index.js';
 import { createEventWaiters, createGate, shuttingDown } from './instances/index.js';
 import { openJournal, type Journal } from './journal/index.js';
 import { AgentError } from './lib/errors.js';
@@ -48,6 +49,8 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
   const { config, log, metrics } = options;
   const stopping = new AbortController();
   const node = makeNode(config, log, metrics);
+  await node.host.files.makeDirectory(config.DEFAULT.state_path, 0o700);
+  const claim = await claimFolder(config.DEFAULT.state_path);
   const cloud = makeCloud(config, log, metrics, stopping.signal);
   const bothSignals = AbortSignal.any([options.signal, stopping.signal]);
   const startedMs = clock.monotonicMs();
@@ -60,11 +63,12 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
     log.info({ release: capabilities.release, architecture: capabilities.architecture }, 'host is usable');
     const run = await serve(options, node, cloud, stopping);
     log.info({ ms: Math.round(clock.monotonicMs() - startedMs) }, 'serving');
-    return run;
+    return { ...run, stop: () => run.stop().finally(() => claim.release()) };
   } catch (error) {
     stopping.abort(shuttingDown());
     await cloud.close();
     await node.driver.close();
+    await claim.release();
     throw error;
   }
 }

@@ -8,6 +8,8 @@ import { contextFromWire, contextToWire, type RequestContext } from './context.j
 import type { IncomingMessage, WireMessage } from './types.js';
 
 const ENVELOPE_VERSION = '2.0';
+/** Nova's deepest message (a RequestSpec in a build) nests some thirty levels. What is nested thousands of levels deep can be read, but not written to the journal. */
+const MAX_NESTING = 500;
 
 /** 32 hex digits, as oslo makes its `_unique_id`, `_msg_id` and queue names. */
 export const hexId = (): string => randomUUID().replaceAll('-', '');
@@ -51,7 +53,26 @@ const malformed = (reason: string, cause?: unknown): AgentError =>
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 const textOr = <T>(value: unknown, otherwise: T): string | T => (typeof value === 'string' && value !== '' ? value : otherwise);
 
+/** True if `text`, taken as JSON, nests deeper than any honest message. Looks at characters only: a parsed value would have to be walked by recursion. */
+function isNestedTooDeep(text: string): boolean {
+  let depth = 0;
+  let isInString = false;
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (isInString) {
+      if (code === 0x5c) index += 1; // a backslash: whatever follows is part of the string
+      else if (code === 0x22) isInString = false;
+    } else if (code === 0x22) isInString = true;
+    else if (code === 0x7b || code === 0x5b) {
+      depth += 1;
+      if (depth > MAX_NESTING) return true;
+    } else if (code === 0x7d || code === 0x5d) depth -= 1;
+  }
+  return false;
+}
+
 function parseJson(text: string, what: string): unknown {
+  if (isNestedTooDeep(text)) throw malformed(`${what} is nested too deep`);
   try {
     return JSON.parse(text) as unknown;
   } catch {

@@ -85,3 +85,12 @@ test('unknown context keys travel on unchanged', () => {
   const context = contextFromWire({ _context_request_id: 'req-9', _context_from_the_future: { a: 1 }, _context_is_admin: true });
   expect(renderRequest({ method: 'm', args: {}, version: '1.0', context, messageId: 'x' })).toMatchObject({ _context_from_the_future: { a: 1 }, _context_request_id: 'req-9' });
 });
+
+test('a message nested thousands of levels deep is malformed, and brackets in strings are not levels', () => {
+  const deep = `{"method":"ping","args":{"a":${'['.repeat(5_000)}${']'.repeat(5_000)}}}`;
+  const body = (inner: string): Buffer => Buffer.from(JSON.stringify({ 'oslo.version': '2.0', 'oslo.message': inner }));
+  expect(codeFor(() => unwrap(body(deep)))).toBe('rpc-malformed');
+  expect(codeFor(() => unwrap(Buffer.from(deep)))).toBe('rpc-malformed');
+  const text = `${'['.repeat(5_000)}"\\`;
+  expect(unwrap(body(JSON.stringify({ method: 'ping', args: { text } })))).toEqual({ method: 'ping', args: { text } });
+});
