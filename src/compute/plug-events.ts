@@ -1,12 +1,16 @@
 /**
  * Waiting for Neutron's word that a vif is wired (nova-contract 10.3): register before plugging, wait after it. Only vifs that
  * are not active yet are waited for; a timeout of 0 never waits.
+ *
+ * The word is a cast, and a broker that restarts loses it. So a wait that takes longer than an event ever does asks Neutron itself.
  */
 import { AgentError } from '../lib/errors.js';
 import { withTimeout } from '../lib/clock.js';
-import type { InstanceUuid } from '../lib/ids.js';
+import { parseInstanceUuid, type PortId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NetworkInfo } from '../network/index.js';
+import type { NovaObjectOf } from '../objects/index.js';
+import type { RequestContext } from '../rpc/context.js';
 import type { ComputeDeps } from './deps.js';
 
 export interface PlugWait {
@@ -15,10 +19,13 @@ export interface PlugWait {
   cancel(): void;
 }
 
-type Deps = Pick<ComputeDeps, 'waiters' | 'options' | 'clock' | 'log'>;
+type Deps = Pick<ComputeDeps, 'waiters' | 'options' | 'clock' | 'log' | 'ports'>;
+
+const askEveryMs = 10_000;
 
 /** Registers for the plug event of each vif that is down. Call before plugging. */
-export function expectPlugged(deps: Deps, instance: InstanceUuid, vifs: NetworkInfo): PlugWait {
+export function expectPlugged(deps: Deps, context: RequestContext, row: NovaObjectOf<'Instance'>, vifs: NetworkInfo): PlugWait {
+  const instance = parseInstanceUuid(row.get('uuid'));
   const { vifPluggingTimeoutMs, isVifPluggingFatal } = deps.options;
   const waiters = vifPluggingTimeoutMs === 0 ? []
     : vifs.filter((vif) => !vif.active).map((vif) => deps.waiters.expect(instance, 'network-vif-plugged', vif.id));
@@ -32,10 +39,39 @@ export function expectPlugged(deps: Deps, instance: InstanceUuid, vifs: NetworkI
     }
   };
 
+  /** What Neutron calls wired counts as an event that came. */
+  const askNeutron = async (): Promise<void> => {
+    try {
+      const wired = await deps.ports.wired(context, row);
+      for (const { tag } of waiters) {
+        if (wired.has(tag as PortId) && deps.waiters.deliver(instance, 'network-vif-plugged', tag, 'completed')) {
+          deps.log.warn({ instance, port: tag }, 'vif is plugged, but its event did not come');
+        }
+      }
+    } catch (err) {
+      deps.log.debug({ err, instance }, 'Neutron could not be asked for the ports; the wait goes on');
+    }
+  };
+  /** Asks again and again until the function that it gives is called. */
+  const keepAsking = (): (() => void) => {
+    let isOver = false;
+    let timer = deps.clock.after(askEveryMs, ask);
+    function ask(): void {
+      void askNeutron().then(() => {
+        if (!isOver) timer = deps.clock.after(askEveryMs, ask);
+      });
+    }
+    return () => {
+      isOver = true;
+      timer.cancel();
+    };
+  };
+
   return {
     cancel,
     async wait(signal) {
       if (waiters.length === 0) return;
+      const stopAsking = keepAsking();
       try {
         await withTimeout(deps.clock, vifPluggingTimeoutMs, 'waiting for Neutron to plug the vifs', all, signal);
       } catch (error) {
@@ -44,6 +80,8 @@ export function expectPlugged(deps: Deps, instance: InstanceUuid, vifs: NetworkI
         if (!isPlugTrouble) throw error;
         if (isVifPluggingFatal) throw error.code === 'timeout' ? plugError('Neutron did not report the vifs as plugged in time', error) : error;
         deps.log.warn({ err: error, instance }, 'vifs not reported as plugged; going on');
+      } finally {
+        stopAsking();
       }
     },
   };

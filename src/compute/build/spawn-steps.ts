@@ -69,7 +69,7 @@ export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInp
       look: async () => 'not-done',
       act: async () => {
         vifs = await input.vifs();
-        plugWait = expectPlugged(deps, uuid, vifs); // before plugging: the event may be quick
+        plugWait = expectPlugged(deps, context, instance, vifs); // before plugging: the event may be quick
       },
       undo: async () => plugWait?.cancel(),
     },

@@ -42,6 +42,11 @@ export function createPorts(options: PortsOptions): Ports {
     rebind: (context, instance, host) => serialised(context, instance, (work) => rebind(work, host)),
     release: (context, instance, requested) => serialised(context, instance, (work) => release(work, requested ?? null)),
     refresh: (context, instance, onlyPort) => serialised(context, instance, (work) => refresh(work, onlyPort)),
+    wired: async (context, instance) => {
+      const { uuid, project } = factsOf(instance);
+      const ports = await callsOf(options.neutron, context).portsOf(uuid, project);
+      return new Set(ports.filter((port) => port.status === 'ACTIVE').map((port) => port.id));
+    },
     cached: cachedVifs,
   };
 }

@@ -179,6 +179,21 @@ describe("waiting for Neutron's word", () => {
     expect(node.log.lines().some((line) => line['msg'] === 'vifs not reported as plugged; going on')).toBe(true);
   });
 
+  test('an event that was lost is made up for by asking Neutron, and one that may still come is waited for', async () => {
+    const { work } = (await silent()) as { work: Promise<unknown> };
+    const turns = async (): Promise<void> => { for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve)); };
+    const [port] = [...node.neutron.ports.values()];
+    Object.assign(port!, { status: 'DOWN' });
+    node.clock.advance(10_000);
+    await turns();
+    expect(node.guest(uuid)?.isRunning ?? false).toBe(false);
+    Object.assign(port!, { status: 'ACTIVE' });
+    node.clock.advance(10_000);
+    await work;
+    expect(row()).toMatchObject({ vm_state: 'active', task_state: null });
+    expect(node.log.lines().some((line) => line['msg'] === 'vif is plugged, but its event did not come')).toBe(true);
+  });
+
   test('a timeout of 0 never waits', async () => {
     play = await scene('create', { guest: 'none', options: { vifPluggingTimeoutMs: 0 } });
     node = play.node;
