@@ -51,23 +51,35 @@ export async function ensureZfsFuse(): Promise<boolean> {
   mkdirSync(runRoot, { recursive: true });
   return withMachineLock(async () => {
     if (await answers()) return false;
+    // zfs-fuse ends at once when there is a pid file, also one that a killed daemon left.
+    const pid = pidOfZfsFuse();
+    if (pid !== 0 && isAlive(pid)) process.kill(pid, 'SIGKILL'); // alive, but deaf
+    await until(() => pid === 0 || !isAlive(pid), 15_000, 'a zfs-fuse that does not answer does not end either');
+    rmSync(pidFile, { force: true });
     // Attributes are cached for a moment only: sizes change behind the kernel's back at a rollback.
     const args = ['-p', pidFile, '--no-kstat-mount', '-a', '0.1', '-e', '1', '-m', '128'];
     const { LAB_NODE: _node, ...environment } = process.env;
     await new Promise<void>((resolve, reject) => {
       const child = spawn('zfs-fuse', args, { stdio: 'ignore', env: environment, cwd: '/' });
       child.once('error', reject);
-      child.once('exit', () => resolve());
+      child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`zfs-fuse ended with ${code} as it started`))));
     });
     await until(answers, 10_000, 'zfs-fuse does not answer');
     return true;
   });
 }
 
+/** 0 if the file names no zfs-fuse: pids are used again. */
+function pidOfZfsFuse(): number {
+  const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0;
+  const title = `/proc/${pid}/comm`;
+  return pid !== 0 && existsSync(title) && readFileSync(title, 'utf8').trim() === 'zfs-fuse' ? pid : 0;
+}
+
 /** Ends zfs-fuse if we started it and nobody has a pool in it. */
 export async function stopZfsFuseIfIdle(): Promise<void> {
   await withMachineLock(async () => {
-    const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0;
+    const pid = pidOfZfsFuse();
     if (pid === 0 || !isAlive(pid)) return;
     const { stdout } = await run('/usr/sbin/zpool', ['list', '-H', '-o', 'name']);
     if (stdout.trim() !== '') return;
