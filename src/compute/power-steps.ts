@@ -23,6 +23,7 @@ export function bringUp(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, v
       plugged,
       configDrivePath: stored?.configDrive?.path ?? null,
       hasVnc: deps.options.vnc !== null,
+      capabilities: deps.driver.capabilities,
     });
   };
   return [

@@ -10,7 +10,7 @@ import { layoutOf, type Layout } from './dataset-names.js';
 import { createImageCache } from './image-cache.js';
 import { createImageStore } from './image-store.js';
 import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } from './marks.js';
-import { containerProperties, createRootDisks } from './root-disks.js';
+import { containerProperties, createInstanceDisks } from './instance-disks.js';
 import type { NodeStorage } from './types.js';
 import { createZfs, type Zfs } from './zfs.js';
 
@@ -60,7 +60,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
   const cache = createImageCache({ host, store, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
   return {
-    ...createRootDisks({ host, zfs, layout, store, locks, clock, log }),
+    ...createInstanceDisks({ host, zfs, layout, store, locks, clock, log }),
     prepare: () => prepare({ host, zfs, layout, log, scratch }),
     usage: () => usage(zfs, layout),
     ensureImage: cache.ensureImage,

@@ -5,6 +5,7 @@
 import { assert } from '../lib/assert.js';
 import { AgentError } from '../lib/errors.js';
 import type { ImageId, InstanceUuid } from '../lib/ids.js';
+import type { DiskRole } from './types.js';
 
 const COMPONENT = /^[A-Za-z0-9][A-Za-z0-9._:-]*$/;
 /** OpenZFS: names, snapshots included, are shorter than 256 characters. */
@@ -35,7 +36,7 @@ export interface Layout {
   /** The snapshot that marks an image as complete and that disks are cloned from. */
   imageBase(id: ImageId): string;
   instance(uuid: InstanceUuid): string;
-  rootDisk(uuid: InstanceUuid): string;
+  disk(uuid: InstanceUuid, role: DiskRole): string;
 }
 
 export function layoutOf(rootName: string): Layout {
@@ -48,6 +49,6 @@ export function layoutOf(rootName: string): Layout {
     image: (id) => `${root}/images/${id}`,
     imageBase: (id) => `${root}/images/${id}@base`,
     instance: (uuid) => `${root}/instances/${uuid}`,
-    rootDisk: (uuid) => `${root}/instances/${uuid}/root`,
+    disk: (uuid, role) => `${root}/instances/${uuid}/${role}`,
   };
 }

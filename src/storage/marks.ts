@@ -5,9 +5,9 @@
  *
  *   kind           images | instances | graveyard (the fixed children), image, instance, disk
  *   layout         on the fixed children: number of this layout; an older agent refuses a newer one
- *   image          id of the Glance image (image, disk)
+ *   image          id of the Glance image (image, disk made of one)
  *   instance       uuid (instance, disk)
- *   role           root (disk)
+ *   role           root, eph0 …, swap or rescue (disk)
  *   format, virtual-bytes, last-used   of an image: what it was, how large, when a disk was last wanted of it (epoch seconds)
  */
 import { AgentError } from '../lib/errors.js';

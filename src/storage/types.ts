@@ -4,6 +4,8 @@
  *
  *   ROOT/images/ID            raw image, complete once it has the snapshot @base
  *   ROOT/instances/UUID/root  clone of ROOT/images/ID@base, grown to the flavor
+ *                      /eph0, /eph1 …, /swap   begin empty
+ *                      /rescue                 clone of the rescue image, there while the server is rescued
  *   ROOT/graveyard/…          renamed away by destroy, reaped later
  */
 import type { ImageId, InstanceUuid } from '../lib/ids.js';
@@ -15,9 +17,11 @@ export interface CachedImage {
   readonly detectedFormat: string;
 }
 
+/** What a disk is to its instance. */
+export type DiskRole = 'root' | 'swap' | 'rescue' | `eph${number}`;
+
 export interface DiskInfo {
-  /** 'root' now; ephemeral and swap later. */
-  readonly role: 'root';
+  readonly role: DiskRole;
   readonly dataset: string;
   /** Absolute path of the zvol's device node. */
   readonly devicePath: string;
@@ -37,9 +41,19 @@ export interface NodeStorage {
    * ImageUnacceptable (hostile or unknown format, wrong hash) and FlavorDiskSmallerThanImage (`maxBytes` given and exceeded).
    */
   ensureImage(image: GlanceImage, open: OpenImage, options: { maxBytes: bigint | null; signal: AbortSignal }): Promise<CachedImage>;
-  /** Clones the cached image for an instance and grows it; idempotent. `bytes` null = the image's own size. */
-  createRootDisk(instance: InstanceUuid, image: ImageId, bytes: bigint | null): Promise<DiskInfo>;
+  /**
+   * Clones the cached image for an instance and grows it; idempotent. `bytes` null = the image's own size. A disk of another image in its place
+   * is AgentError `zfs-foreign`: bury it first.
+   */
+  createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: ImageId, bytes: bigint | null): Promise<DiskInfo>;
+  /** An empty disk; idempotent: one that is there is kept with what is on it, and grown if it is smaller. */
+  createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
+  /** Grows a disk; one that is as large or larger stays as it is. AgentError `disk-missing`. */
+  growDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
+  /** The instance's disks, in the order in which a machine has them: root, ephemerals, swap, rescue. */
   disks(instance: InstanceUuid): Promise<readonly DiskInfo[]>;
+  /** Renames one disk (with its snapshots) to the graveyard; idempotent; `reap` frees it. */
+  buryDisk(instance: InstanceUuid, role: DiskRole): Promise<void>;
   /** Renames the instance's datasets to the graveyard; idempotent; `reap` frees them. */
   buryDisks(instance: InstanceUuid): Promise<void>;
   /** Destroys what is in the graveyard; what is busy stays for the next time. Returns how many are left. */

@@ -4,6 +4,7 @@
  */
 import type { InstanceUuid } from '../lib/ids.js';
 import type { PowerState } from '../objects/index.js';
+import type { DiskRole } from '../storage/index.js';
 
 export { powerStates, type PowerState } from '../objects/index.js';
 
@@ -16,9 +17,24 @@ export type GuestState =
   | { readonly kind: 'stopped'; readonly verdict: Verdict | null }
   | { readonly kind: 'running'; readonly pid: number; readonly startedAtSeconds: number; readonly isPaused: boolean };
 
-export interface GuestDisk { readonly role: 'root'; readonly path: string; readonly serial: string; readonly bus: 'virtio' }
+/** virtio-blk, a port of an AHCI controller of its own, or an NVMe controller. */
+export type DiskBus = 'virtio' | 'sata' | 'nvme';
+
+export interface GuestDisk {
+  /** A guest with a `rescue` disk is a rescued one: it boots from that disk (see slot-map.ts), with a variable store of its own. */
+  readonly role: DiskRole;
+  readonly path: string;
+  readonly serial: string;
+  readonly bus: DiskBus;
+  /** A CD is read-only and sits on AHCI, whatever `bus` says. */
+  readonly kind: 'disk' | 'cdrom';
+}
 export interface GuestCdrom { readonly path: string }
-export interface GuestNic { readonly port: string; readonly tapName: string; readonly mac: string; readonly mtu: number; readonly model: 'virtio' }
+export type NicModel = 'virtio' | 'e1000';
+export interface GuestNic { readonly port: string; readonly tapName: string; readonly mac: string; readonly mtu: number; readonly model: NicModel }
+
+/** What the guest sees of its CPUs; the product is the number of vCPUs. */
+export interface GuestTopology { readonly sockets: number; readonly cores: number; readonly threads: number }
 
 /** What the instance needs; PCI slots are chosen by the driver once, stored, and never move. */
 export interface GuestDefinition {
@@ -26,11 +42,17 @@ export interface GuestDefinition {
   /** For the operator: `instance-%08x`. */
   readonly name: string;
   readonly vcpus: number;
+  readonly topology: GuestTopology;
   readonly memoryMiB: number;
   readonly disks: readonly GuestDisk[];
   readonly configDrive: GuestCdrom | null;
   readonly nics: readonly GuestNic[];
+  /** A framebuffer with an RFB server. */
   readonly hasVnc: boolean;
+  /** A USB tablet beside the framebuffer; without it the guest has a PS/2 mouse only. */
+  readonly hasTablet: boolean;
+  /** A virtio random number generator. */
+  readonly hasRng: boolean;
 }
 
 export interface GuestEvent { readonly instance: InstanceUuid; readonly kind: 'stopped' | 'started' | 'rebooted'; readonly verdict: Verdict | null }

@@ -59,7 +59,7 @@ function expectRunning(world: World): void {
   expect(rowOf(world, uuid)?.get('task_state')).toBeNull();
   expect(rowOf(world, uuid)?.get('power_state')).toBe(1);
   expect(guestOf(world)?.isRunning).toBe(true);
-  expect(world.disks.get(uuid)).toEqual({ isGrown: true });
+  expect(world.disks.get(uuid)?.get('root')).toMatchObject({ isGrown: true });
   expect([...world.taps.values()]).toEqual([uuid]);
 }
 

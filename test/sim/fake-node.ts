@@ -1,9 +1,9 @@
 /** Disks, taps, guests and config drives as the compute methods see them, on a World. */
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { ConfigDriveWriter, NodeStorage } from '../../src/storage/index.js';
+import { rolePlace, type ConfigDriveWriter, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver } from '../../src/virt/index.js';
-import type { Guest, World } from './world.js';
+import type { FakeDisk, Guest, World } from './world.js';
 import { withEffects, type CrashRecorder } from './crash.js';
 import { missing } from './fake-cloud.js';
 
@@ -17,14 +17,25 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       world.images.add(image.id);
       return { id: image.id, virtualBytes: 4096n, detectedFormat: 'raw' };
     },
-    async createRootDisk(instance: InstanceUuid, image: string, _bytes: bigint | null, half?: Half) {
+    async createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: string, _bytes: bigint | null, half?: Half) {
       if (!world.images.has(image)) throw missing('image is not cached');
-      if (!world.disks.has(instance)) world.disks.set(instance, { isGrown: false });
-      await half?.();
-      world.disks.set(instance, { isGrown: true });
-      return { role: 'root', dataset: `pool/${instance}`, devicePath: `/dev/zvol/pool/${instance}`, bytes: 1n << 30n };
+      const found = world.disks.get(instance)?.get(role);
+      if (found !== undefined && found.image !== image) throw missing('another image in the place of the disk');
+      await makeDisk(world, instance, role, image, half);
+      return diskInfo(instance, role);
     },
-    disks: async (instance: InstanceUuid) => (world.disks.has(instance) ? [{ role: 'root', dataset: `pool/${instance}`, devicePath: `/dev/zvol/pool/${instance}`, bytes: 1n << 30n }] : []),
+    async createBlankDisk(instance: InstanceUuid, role: DiskRole, _bytes: bigint, half?: Half) {
+      await makeDisk(world, instance, role, null, half);
+      return diskInfo(instance, role);
+    },
+    async growDisk(instance: InstanceUuid, role: DiskRole) {
+      if (world.disks.get(instance)?.has(role) !== true) throw missing(`${role} disk`);
+      return diskInfo(instance, role);
+    },
+    disks: async (instance: InstanceUuid) => [...(world.disks.get(instance)?.keys() ?? [])].sort((a, b) => rolePlace(a) - rolePlace(b)).map((role) => diskInfo(instance, role)),
+    async buryDisk(instance: InstanceUuid, role: DiskRole) {
+      if (world.disks.get(instance)?.delete(role) === true) world.graveyard.push(`${instance}/${role}`);
+    },
     async buryDisks(instance: InstanceUuid) {
       if (world.folders.get(instance) !== undefined && world.folders.get(instance) !== 'empty' && (world.folders.get(instance) as Guest).isRunning) throw missing('dataset is busy');
       if (world.disks.delete(instance)) world.graveyard.push(instance);
@@ -37,7 +48,18 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     images: async () => [],
     dropImage: async () => false,
   };
-  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createRootDisk', 'buryDisks', 'reap']);
+  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'buryDisk', 'buryDisks', 'reap']);
+}
+
+const diskInfo = (instance: InstanceUuid, role: DiskRole): DiskInfo =>
+  ({ role, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: 1n << 30n });
+
+async function makeDisk(world: World, instance: InstanceUuid, role: DiskRole, image: string | null, half?: Half): Promise<void> {
+  const disks = world.disks.get(instance) ?? new Map<DiskRole, FakeDisk>();
+  world.disks.set(instance, disks);
+  if (!disks.has(role)) disks.set(role, { isGrown: false, image });
+  await half?.();
+  disks.set(role, { isGrown: true, image });
 }
 
 export function fakePlugger(world: World, crash: CrashRecorder): Plugger {

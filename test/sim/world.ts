@@ -4,6 +4,7 @@
  */
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
+import type { DiskRole } from '../../src/storage/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
 export const profile = profileNamed('zed');
@@ -19,6 +20,12 @@ export interface Guest {
   starts: number;
 }
 
+export interface FakeDisk {
+  isGrown: boolean;
+  /** Null: it began empty. */
+  readonly image: string | null;
+}
+
 export interface World {
   /** uuid → wire form of the row; absent = destroyed. */
   readonly rows: Map<string, WireObject>;
@@ -30,7 +37,8 @@ export interface World {
   readonly allocations: Set<string>;
   readonly rebuilds: unknown[];
   readonly folders: Map<InstanceUuid, Guest | 'empty'>;
-  readonly disks: Map<InstanceUuid, { isGrown: boolean }>;
+  readonly disks: Map<InstanceUuid, Map<DiskRole, FakeDisk>>;
+  /** UUID of a whole instance, or UUID/ROLE. */
   readonly graveyard: string[];
   readonly taps: Map<string, InstanceUuid>;
   readonly images: Set<string>;
@@ -74,7 +82,7 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
   const folder = world.folders.get(uuid);
   return [
     ...(folder === undefined ? [] : [folder === 'empty' ? 'an empty folder' : folder.isRunning ? 'a running guest' : 'a folder']),
-    ...(world.disks.has(uuid) ? ['a disk'] : []),
+    ...[...(world.disks.get(uuid)?.keys() ?? [])].map((role) => (role === 'root' ? 'a disk' : `a ${role} disk`)),
     ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),
   ];
 }

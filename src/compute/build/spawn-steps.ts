@@ -60,7 +60,7 @@ export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInp
       name: 'root-disk',
       look: async () => 'not-done', // idempotent, and it also grows the disk
       act: async () => {
-        await deps.storage.createRootDisk(uuid, imageId, rootBytes);
+        await deps.storage.createDiskFromImage(uuid, 'root', imageId, rootBytes);
       },
       undo: () => deps.storage.buryDisks(uuid),
     },
@@ -87,6 +87,7 @@ export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInp
     },
     defineGuest(deps, uuid, async () => guestDefinition({
       instance, nameTemplate: deps.options.instanceNameTemplate, disks: await deps.storage.disks(uuid), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
+      capabilities: deps.driver.capabilities,
     }), { isNew: true }),
     {
       name: 'await-plugged',

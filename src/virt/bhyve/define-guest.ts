@@ -38,6 +38,8 @@ async function otherSpecs({ files, log }: DefineDeps, instance: InstanceUuid): P
   return specs;
 }
 
+const isRescued = (definition: GuestDefinition | undefined): boolean => definition?.disks.some(({ role }) => role === 'rescue') === true;
+
 const wantsScreen = (deps: DefineDeps, definition: GuestDefinition): boolean =>
   definition.hasVnc && deps.vnc !== null && deps.capabilities().hasFramebuffer && deps.capabilities().architecture === 'amd64';
 
@@ -57,6 +59,8 @@ export async function defineGuest(deps: DefineDeps, definition: GuestDefinition)
     const createdAt = before?.createdAt ?? deps.clock.now().toISOString();
     const spec = buildMachineSpec(definition, before, { consoleUnit, vnc, createdAt });
     await host.files.makeDirectory(files.paths(definition.instance).folder, 0o700);
+    // A rescue begins with firmware that has no boot entries: that is what lets its disk boot.
+    if (!isRescued(before?.definition) || !isRescued(definition)) await files.forget(definition.instance, ['rescueVariableStore']);
     await files.writeSpec(spec);
   });
   await writeGuestFiles(deps, definition.instance);
@@ -99,7 +103,8 @@ export async function writeGuestFiles(deps: DefineDeps, instance: InstanceUuid):
   const { firmware } = capabilities;
   if (firmware === null) throw new AgentError('host-unusable', 'no guest firmware is installed: pkg install bhyve-firmware');
   const paths = files.paths(instance);
-  const firmwareVars = await ensureVariableStore(host.files, firmware, paths);
+  const store = isRescued(spec.definition) ? paths.rescueVariableStore : paths.variableStore;
+  const firmwareVars = await ensureVariableStore(host.files, firmware, store);
   const config = renderConfig(spec, capabilities, { deviceRoot: host.deviceRoot, firmwareCode: firmware.code, firmwareVars });
   await writeIfDifferent(host, paths.config, config, 0o600);
   await writeIfDifferent(host, paths.supervisor, supervisorScript, 0o500);

@@ -4,7 +4,6 @@
  */
 import type { Host } from '../../host/index.js';
 import type { HostCapabilities } from '../types.js';
-import type { GuestPaths } from './guest-files.js';
 
 export type Firmware = NonNullable<HostCapabilities['firmware']>;
 
@@ -29,9 +28,9 @@ export async function findFirmware(
   return null;
 }
 
-/** Gives the guest its variable store once. An interrupted copy leaves a temporary file only, never half a store. */
-export async function ensureVariableStore(files: Host['files'], firmware: Firmware, paths: GuestPaths): Promise<string | null> {
+/** Gives the guest a variable store once. An interrupted copy leaves a temporary file only, never half a store. */
+export async function ensureVariableStore(files: Host['files'], firmware: Firmware, store: string): Promise<string | null> {
   if (firmware.vars === null) return null;
-  if (!(await files.exists(paths.variableStore))) await files.copy(firmware.vars, paths.variableStore, 0o600);
-  return paths.variableStore;
+  if (!(await files.exists(store))) await files.copy(firmware.vars, store, 0o600);
+  return store;
 }

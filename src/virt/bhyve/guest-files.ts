@@ -12,6 +12,8 @@ export interface GuestPaths {
   readonly spec: string;
   readonly config: string;
   readonly variableStore: string;
+  /** The variables of a rescued guest, gone with the rescue. */
+  readonly rescueVariableStore: string;
   readonly supervisor: string;
   readonly status: string;
   readonly verdict: string;
@@ -49,7 +51,8 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
   const paths = (instance: InstanceUuid): GuestPaths => {
     const folder = `${root}/${instance}`;
     return {
-      folder, spec: `${folder}/instance.json`, config: `${folder}/bhyve.conf`, variableStore: `${folder}/nvram.fd`, supervisor: `${folder}/supervisor.sh`,
+      folder, spec: `${folder}/instance.json`, config: `${folder}/bhyve.conf`, variableStore: `${folder}/nvram.fd`,
+      rescueVariableStore: `${folder}/nvram-rescue.fd`, supervisor: `${folder}/supervisor.sh`,
       status: `${folder}/status`, verdict: `${folder}/verdict`, lock: `${folder}/supervisor.lock`, stopMarker: `${folder}/stop`,
       consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
     };

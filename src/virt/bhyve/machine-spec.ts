@@ -6,11 +6,15 @@
 import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
+import { isDiskRole, type DiskRole } from '../../storage/index.js';
 import type { GuestDefinition } from '../types.js';
 import { assignSlots, emptySlotMap, type DeviceKey, type SlotMap } from './slot-map.js';
 
-/** Layout of instance.json. 1: first. */
-export const instanceLayout = 1;
+/**
+ * Layout of instance.json. 1: first. 2: disks of several roles, buses and kinds, interface models, CPU topology, random numbers, tablet; a file
+ * of layout 1 reads as the one machine that there was then.
+ */
+export const instanceLayout = 2;
 
 export interface MachineSpec {
   readonly layout: typeof instanceLayout;
@@ -26,22 +30,34 @@ export interface MachineSpec {
 
 const uuid = z.string().transform((value) => parseInstanceUuid(value));
 
+const count = z.number().int().positive();
+
 const storedDefinition = z.object({
   instance: uuid,
   name: z.string(),
-  vcpus: z.number().int().positive(),
-  memoryMiB: z.number().int().positive(),
-  disks: z.array(z.object({ role: z.literal('root'), path: z.string(), serial: z.string(), bus: z.literal('virtio') })),
+  vcpus: count,
+  memoryMiB: count,
+  topology: z.object({ sockets: count, cores: count, threads: count }).optional(),
+  disks: z.array(z.object({
+    role: z.custom<DiskRole>((value) => typeof value === 'string' && isDiskRole(value)), path: z.string(), serial: z.string(), bus: z.enum(['virtio', 'sata', 'nvme']),
+    kind: z.enum(['disk', 'cdrom']).default('disk'),
+  })),
   configDrive: z.object({ path: z.string() }).nullable(),
   nics: z.array(z.object({
-    port: z.string(), tapName: z.string(), mac: z.string(), mtu: z.number().int().positive(), model: z.literal('virtio'),
+    port: z.string(), tapName: z.string(), mac: z.string(), mtu: count, model: z.enum(['virtio', 'e1000']),
   })),
   hasVnc: z.boolean(),
-});
+  hasTablet: z.boolean().optional(),
+  hasRng: z.boolean().default(false),
+}).transform((stored) => ({
+  ...stored,
+  topology: stored.topology ?? { sockets: stored.vcpus, cores: 1, threads: 1 }, // what bhyve makes of a bare number
+  hasTablet: stored.hasTablet ?? stored.hasVnc,
+}));
 
 const slot = z.number().int().min(0).max(31);
 const storedSpec = z.object({
-  layout: z.literal(instanceLayout),
+  layout: z.literal([1, instanceLayout]).transform((): typeof instanceLayout => instanceLayout),
   definition: storedDefinition,
   slots: z.object({ used: z.record(z.string(), slot), retired: z.array(z.object({ key: z.string(), slot })) }),
   consoleUnit: z.number().int().min(0),
@@ -55,6 +71,7 @@ export function deviceKeys(definition: GuestDefinition): DeviceKey[] {
     ...definition.disks.map((disk): DeviceKey => `disk:${disk.role}`),
     ...(definition.configDrive === null ? [] : (['cdrom:config'] as const)),
     ...definition.nics.map((nic): DeviceKey => `nic:${nic.port}`),
+    ...(definition.hasRng ? (['rng:0'] as const) : []),
   ];
 }
 
@@ -71,6 +88,8 @@ export function buildMachineSpec(
 function checkDefinition(definition: GuestDefinition): void {
   const keys = deviceKeys(definition);
   if (new Set(keys).size !== keys.length) throw new AgentError('bad-guest-definition', 'two devices of one guest have the same key');
+  const { sockets, cores, threads } = definition.topology;
+  if (sockets * cores * threads !== definition.vcpus) throw new AgentError('bad-guest-definition', 'sockets, cores and threads do not make the number of vCPUs');
   if (definition.vcpus < 1 || definition.memoryMiB < 1) throw new AgentError('bad-guest-definition', 'a guest needs at least one vCPU and 1 MiB');
 }
 

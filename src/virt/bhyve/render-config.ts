@@ -8,7 +8,7 @@
  */
 import { AgentError } from '../../lib/errors.js';
 import { unreachable } from '../../lib/assert.js';
-import type { HostCapabilities } from '../types.js';
+import type { GuestDisk, GuestNic, HostCapabilities } from '../types.js';
 import type { MachineSpec } from './machine-spec.js';
 import { fixedSlots } from './slot-map.js';
 
@@ -22,7 +22,7 @@ export interface RenderPaths {
 
 type Line = readonly [name: string, value: string];
 
-/** Serial number that Linux shows in /dev/disk/by-id; virtio-blk keeps 20 characters. */
+/** Serial number that Linux shows in /dev/disk/by-id; all three models keep 20 characters. */
 export const diskSerial = (serial: string): string => serial.slice(0, 20);
 
 /** Text of bhyve.conf. AgentError `bad-guest-definition` for a value that bhyve would misread. */
@@ -48,6 +48,9 @@ function common({ definition }: MachineSpec): Line[] {
     ['name', definition.instance],
     ['uuid', definition.instance],
     ['cpus', String(definition.vcpus)],
+    ['sockets', String(definition.topology.sockets)],
+    ['cores', String(definition.topology.cores)],
+    ['threads', String(definition.topology.threads)],
     ['memory.size', `${definition.memoryMiB}M`],
     ['pci.0.0.0.device', 'hostbridge'],
   ];
@@ -100,17 +103,18 @@ function bootRom(key: HostCapabilities['bootromKey'], paths: RenderPaths): Line[
   ];
 }
 
-function display({ vnc }: MachineSpec): Line[] {
+function display({ vnc, definition }: MachineSpec): Line[] {
   if (vnc === null) return [];
   const address = vnc.address.includes(':') ? `[${vnc.address}]` : vnc.address;
   return [
     [`pci.0.${fixedSlots.framebuffer}.0.device`, 'fbuf'],
     [`pci.0.${fixedSlots.framebuffer}.0.rfb`, `${address}:${vnc.port}`],
-    [`pci.0.${fixedSlots.tablet}.0.device`, 'xhci'],
-    // USB slots count from 1.
-    [`pci.0.${fixedSlots.tablet}.0.slot.1.device`, 'tablet'],
+    ...(definition.hasTablet ? tablet : []),
   ];
 }
+
+/** USB slots count from 1. */
+const tablet: readonly Line[] = [[`pci.0.${fixedSlots.tablet}.0.device`, 'xhci'], [`pci.0.${fixedSlots.tablet}.0.slot.1.device`, 'tablet']];
 
 function movableDevices({ definition, slots }: MachineSpec): Line[] {
   const at = (key: string): string => {
@@ -119,21 +123,35 @@ function movableDevices({ definition, slots }: MachineSpec): Line[] {
     return `pci.0.${slot}.0`;
   };
   return [
-    ...definition.disks.flatMap((disk): Line[] => {
-      const device = at(`disk:${disk.role}`);
-      return [[`${device}.device`, 'virtio-blk'], [`${device}.path`, disk.path], [`${device}.ser`, diskSerial(disk.serial)]];
-    }),
+    ...definition.disks.flatMap((disk) => (disk.kind === 'cdrom' ? cdrom(at(`disk:${disk.role}`), disk.path) : hardDisk(at(`disk:${disk.role}`), disk))),
     ...(definition.configDrive === null ? [] : cdrom(at('cdrom:config'), definition.configDrive.path)),
-    ...definition.nics.flatMap((nic): Line[] => {
-      const device = at(`nic:${nic.port}`);
-      return [
-        [`${device}.device`, 'virtio-net'], [`${device}.backend`, nic.tapName], [`${device}.mac`, nic.mac], [`${device}.mtu`, String(nic.mtu)],
-      ];
-    }),
+    ...definition.nics.flatMap((nic) => networkCard(at(`nic:${nic.port}`), nic)),
+    ...(definition.hasRng ? [[`${at('rng:0')}.device`, 'virtio-rnd'] as const] : []),
   ];
 }
 
-/** `ahci-cd` is an alias of the command line only; in a file the base device with a typed port is wanted. */
+function hardDisk(device: string, { path, serial, bus }: GuestDisk): Line[] {
+  const options = (node: string): Line[] => [[`${node}.path`, path], [`${node}.ser`, diskSerial(serial)]];
+  switch (bus) {
+    case 'virtio': return [[`${device}.device`, 'virtio-blk'], ...options(device)];
+    case 'nvme': return [[`${device}.device`, 'nvme'], ...options(device)];
+    // `ahci-hd` is an alias of the command line only; in a file the base device with a typed port is wanted.
+    case 'sata': return [[`${device}.device`, 'ahci'], [`${device}.port.0.type`, 'hd'], ...options(`${device}.port.0`)];
+    default: return unreachable(bus);
+  }
+}
+
+/** Only virtio can tell the guest its MTU; for e1000 it is in the config drive and in DHCP alone. */
+function networkCard(device: string, nic: GuestNic): Line[] {
+  const common: Line[] = [[`${device}.backend`, nic.tapName], [`${device}.mac`, nic.mac]];
+  switch (nic.model) {
+    case 'virtio': return [[`${device}.device`, 'virtio-net'], ...common, [`${device}.mtu`, String(nic.mtu)]];
+    case 'e1000': return [[`${device}.device`, 'e1000'], ...common];
+    default: return unreachable(nic.model);
+  }
+}
+
+/** An AHCI controller of its own for each CD. */
 function cdrom(device: string, path: string): Line[] {
   return [[`${device}.device`, 'ahci'], [`${device}.port.0.type`, 'cd'], [`${device}.port.0.path`, path], [`${device}.port.0.ro`, 'true']];
 }

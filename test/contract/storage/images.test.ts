@@ -88,7 +88,7 @@ describe.skipIf(!hasConverter)('an image as qemu-img writes it', () => {
     expect(await ensure(path, diskFormat)).toEqual({ id: IMAGE, virtualBytes: BigInt(8 * MiB), detectedFormat: detected });
     expect(readFileSync(volume('images', IMAGE)).equals(diskContent())).toBe(true);
     expect(await host.files.list(pool.scratch)).toEqual([]);
-    const disk = await storage.createRootDisk(INSTANCE, IMAGE, BigInt(16 * MiB));
+    const disk = await storage.createDiskFromImage(INSTANCE, 'root', IMAGE, BigInt(16 * MiB));
     const grown = readFileSync(disk.devicePath);
     expect(grown.subarray(0, 8 * MiB).equals(diskContent())).toBe(true);
     expect(grown.subarray(8 * MiB).every((octet) => octet === 0)).toBe(true);

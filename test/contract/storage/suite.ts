@@ -97,7 +97,7 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
 
     test.each(['raw', 'qcow2'] as const)('a %s image becomes a disk with its octets, grown with zeros', async (format) => {
       await ensure(format);
-      const disk = await storage.createRootDisk(ONE, IMAGE, BigInt(16 * MiB));
+      const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB));
       expect(disk.bytes).toBe(BigInt(16 * MiB));
       expect((await read(disk.devicePath, 0, 4 * MiB)).equals(content())).toBe(true);
       expect((await read(disk.devicePath, 16 * MiB - 4096, 4096)).every((octet) => octet === 0)).toBe(true);
@@ -106,29 +106,29 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
 
     test('disks of one image are independent, also of later ones', async () => {
       await ensure();
-      const first = await storage.createRootDisk(ONE, IMAGE, null);
+      const first = await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
       const handle = await open(first.devicePath, 'r+');
       await handle.write(Buffer.alloc(4096, 'X'), 0, 4096, 0);
       await handle.close();
-      const second = await storage.createRootDisk(TWO, IMAGE, null);
+      const second = await storage.createDiskFromImage(TWO, 'root', IMAGE, null);
       expect((await read(second.devicePath, 0, 12)).toString()).toBe('first octets');
       expect((await read(first.devicePath, 0, 4)).toString()).toBe('XXXX');
     });
 
     test('everything is found again after a restart of the agent', async () => {
       await ensure();
-      const disk = await storage.createRootDisk(ONE, IMAGE, BigInt(8 * MiB));
+      const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
       storage = build();
       await storage.prepare();
       expect(await storage.instancesWithDisks()).toEqual([ONE]);
       expect(await storage.disks(ONE)).toEqual([disk]);
       expect(await storage.images()).toMatchObject([{ id: IMAGE, isComplete: true, cloneCount: 1 }]);
-      expect(await storage.createRootDisk(ONE, IMAGE, BigInt(8 * MiB))).toEqual(disk);
+      expect(await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB))).toEqual(disk);
     });
 
     test('disks live from clone to grave, and their image goes only after them', async () => {
       await ensure();
-      const disk = await storage.createRootDisk(ONE, IMAGE, null);
+      const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
       expect(await storage.dropImage(IMAGE)).toBe(false);
       await storage.buryDisks(ONE);
       await storage.buryDisks(ONE);
@@ -140,9 +140,31 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       expect(await storage.images()).toEqual([]);
     });
 
+    test('disks of several roles live side by side: one grows or goes, the others keep their octets', async () => {
+      await ensure();
+      const root = await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
+      const [swap, second, first] = [await storage.createBlankDisk(ONE, 'swap', BigInt(MiB)), await storage.createBlankDisk(ONE, 'eph1', BigInt(2 * MiB)), await storage.createBlankDisk(ONE, 'eph0', BigInt(MiB))];
+      expect(await storage.disks(ONE)).toEqual([root, first, second, swap]);
+      expect((await read(first.devicePath, 0, MiB)).every((octet) => octet === 0)).toBe(true);
+      const handle = await open(first.devicePath, 'r+');
+      await handle.write('kept', 0);
+      await handle.close();
+      expect(await storage.createBlankDisk(ONE, 'eph0', BigInt(MiB))).toEqual(first);
+      expect((await storage.growDisk(ONE, 'eph0', BigInt(3 * MiB))).bytes).toBe(BigInt(3 * MiB));
+      expect((await storage.growDisk(ONE, 'eph0', BigInt(MiB))).bytes).toBe(BigInt(3 * MiB));
+      await storage.buryDisk(ONE, 'root');
+      await storage.buryDisk(ONE, 'root');
+      expect((await storage.disks(ONE)).map(({ role }) => role)).toEqual(['eph0', 'eph1', 'swap']);
+      expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
+      expect((await read(first.devicePath, 0, 4)).toString()).toBe('kept');
+      await storage.buryDisks(ONE);
+      await storage.reap();
+      expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`].sort());
+    });
+
     test('a disk that is open is not destroyed; it goes when it is closed', async () => {
       await ensure();
-      const disk = await storage.createRootDisk(ONE, IMAGE, null);
+      const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
       const handle = await open(disk.devicePath, 'r');
       pool.hold?.(disk.dataset);
       try {
@@ -164,14 +186,14 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await ensure();
       expect((await pool.zfs('destroy', `${pool.root}/images/${IMAGE}@base`)).code).toBe(0);
       expect(await storage.images()).toMatchObject([{ isComplete: false }]);
-      await expect(storage.createRootDisk(ONE, IMAGE, null)).rejects.toMatchObject({ code: 'image-not-cached' });
+      await expect(storage.createDiskFromImage(ONE, 'root', IMAGE, null)).rejects.toMatchObject({ code: 'image-not-cached' });
       await ensure();
       expect(await storage.images()).toMatchObject([{ isComplete: true }]);
     });
 
     test('what somebody else made below the root is never touched', async () => {
       await ensure();
-      await storage.createRootDisk(ONE, IMAGE, null);
+      await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
       await storage.buryDisks(ONE);
       const grave = (await datasets()).find((dataset) => /^\/graveyard\/[^/]+$/.test(dataset))!;
       await pool.zfs('create', `${pool.root}${grave}/foreign`);

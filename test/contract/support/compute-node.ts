@@ -14,6 +14,7 @@ import type { IncomingMessage, WireMessage } from '../../../src/rpc/index.js';
 import type { GuestEvent, HypervisorDriver } from '../../../src/virt/index.js';
 import { FakeConductorRpc, type SentMessage } from '../../fakes/conductor-rpc.js';
 import { createMemoryJournal } from '../../fakes/memory-journal.js';
+import { guestDefinition } from '../../fakes/guest-definition.js';
 import { createFakeNeutron, type FakeNeutron } from '../../fakes/neutron.js';
 import { FakePlacement } from '../../fakes/placement.js';
 import { noMetrics, recordingLog, type RecordingLog } from '../../fakes/recording-log.js';
@@ -235,10 +236,10 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
 export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
   const instance = uuid as InstanceUuid;
   const nics = (options.vifs ?? []).map((vif) => ({ port: vif.id, tapName: vif.devname, mac: vif.address, mtu: 1500, model: 'virtio' as const }));
-  node.world.disks.set(instance, { isGrown: true });
+  node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached' }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
-    definition: { instance, name: 'instance-00000001', vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics, hasVnc: true }, isRunning: options.isRunning, starts: 1,
+    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, starts: 1,
   });
   if (!options.isRunning) return;
   for (const nic of nics) {

@@ -104,8 +104,8 @@ async function makeGuest(node: LabNode, host: Host, image: string, segments: Lab
   return {
     instance, vif,
     definition: (tapName) => ({
-      instance, name: 'instance-00000001', vcpus: 1, memoryMiB: 256, disks: [{ role: 'root', path: disk, serial: instance, bus: 'virtio' }], configDrive: { path: iso },
-      nics: [{ port, tapName, mac, mtu: 1500, model: 'virtio' }], hasVnc: true,
+      instance, name: 'instance-00000001', vcpus: 1, topology: { sockets: 1, cores: 1, threads: 1 }, memoryMiB: 256, disks: [{ role: 'root', path: disk, serial: instance, bus: 'virtio', kind: 'disk' }], configDrive: { path: iso },
+      nics: [{ port, tapName, mac, mtu: 1500, model: 'virtio' }], hasVnc: true, hasTablet: true, hasRng: false,
     }),
     async pings() {
       try {

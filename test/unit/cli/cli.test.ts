@@ -16,8 +16,8 @@ const port = parsePortId('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa');
 const GiB = 1024n ** 3n;
 
 const definition = (instance: typeof running, name: string): GuestDefinition => ({
-  instance, name, vcpus: 2, memoryMiB: 512, disks: [{ role: 'root', path: `/dev/zvol/p/${instance}`, serial: 's', bus: 'virtio' }], configDrive: null,
-  nics: instance === running ? [{ port, tapName: 'tapaaaaaaaa-aa', mac: 'fa:16:3e:00:00:01', mtu: 1500, model: 'virtio' }] : [], hasVnc: true,
+  instance, name, vcpus: 2, topology: { sockets: 2, cores: 1, threads: 1 }, memoryMiB: 512, disks: [{ role: 'root', path: `/dev/zvol/p/${instance}`, serial: 's', bus: 'virtio', kind: 'disk' }], configDrive: null,
+  nics: instance === running ? [{ port, tapName: 'tapaaaaaaaa-aa', mac: 'fa:16:3e:00:00:01', mtu: 1500, model: 'virtio' }] : [], hasVnc: true, hasTablet: true, hasRng: false,
 });
 const states: Record<string, GuestState> = {
   [running]: { kind: 'running', pid: 4242, startedAtSeconds: 1_790_000_000, isPaused: false },

@@ -67,7 +67,7 @@ const never = new AbortController().signal;
 async function build(storage: NodeStorage): Promise<void> {
   await storage.prepare();
   await storage.ensureImage(image, async () => (async function* () { yield content; })(), { maxBytes: null, signal: never });
-  await storage.createRootDisk(ONE, IMAGE, GiB);
+  await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
 }
 
 async function remove(storage: NodeStorage): Promise<void> {
@@ -145,7 +145,7 @@ test('a half-written image is never cloned, wherever the agent died', async () =
     const wasWritten = machine.writes.length > 0;
     const { storage } = agentOn(machine);
     await storage.prepare();
-    const made = await storage.createRootDisk(ONE, IMAGE, GiB).then(() => true, () => false);
+    const made = await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB).then(() => true, () => false);
     if (made) expect(wasWritten, `${when} ${at}`).toBe(true);
   }
 });

@@ -406,7 +406,7 @@ describe('a root disk', () => {
   const rootOf = (instance: string): string => `tank/nova/instances/${instance}/root`;
 
   test('is a clone of the image, marked from its first moment and grown to the flavor', async () => {
-    const disk = await storage.createRootDisk(ONE, IMAGE, 5n * GiB);
+    const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, 5n * GiB);
     expect(disk).toEqual({ role: 'root', dataset: rootOf(ONE), devicePath: `/dev/zvol/${rootOf(ONE)}`, bytes: 5n * GiB });
     const clone = host.commands.find((line) => line.startsWith('zfs clone'))!;
     expect(clone).toContain(`-o org.nova-bhyve:kind=disk -o org.nova-bhyve:instance=${ONE} -o org.nova-bhyve:role=root -o org.nova-bhyve:image=${IMAGE}`);
@@ -418,45 +418,45 @@ describe('a root disk', () => {
   });
 
   test('of a flavor without a size has the size of the image', async () => {
-    expect((await storage.createRootDisk(ONE, IMAGE, null)).bytes).toBe(BigInt(2 * MiB));
+    expect((await storage.createDiskFromImage(ONE, 'root', IMAGE, null)).bytes).toBe(BigInt(2 * MiB));
     expect(host.commands.some((line) => line.includes('volsize=') && line.startsWith('zfs set'))).toBe(false);
   });
 
   test('is finished, not made again, by a second call', async () => {
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
     const { guid } = zfs.datasets.get(rootOf(ONE))!;
     zfs.datasets.get(rootOf(ONE))!.volsize = BigInt(2 * MiB); // as if the agent had died after the clone
-    expect((await storage.createRootDisk(ONE, IMAGE, GiB)).bytes).toBe(GiB);
+    expect((await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)).bytes).toBe(GiB);
     expect(zfs.datasets.get(rootOf(ONE))!.guid).toBe(guid);
   });
 
   test('is never shrunk', async () => {
-    await storage.createRootDisk(ONE, IMAGE, 2n * GiB);
-    expect((await storage.createRootDisk(ONE, IMAGE, GiB)).bytes).toBe(2n * GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, 2n * GiB);
+    expect((await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)).bytes).toBe(2n * GiB);
     expect(zfs.datasets.get(rootOf(ONE))!.volsize).toBe(2n * GiB);
-    const error = await failure(storage.createRootDisk(TWO, IMAGE, BigInt(MiB)));
+    const error = await failure(storage.createDiskFromImage(TWO, 'root', IMAGE, BigInt(MiB)));
     expect(wireFaultOf(error)?.className).toBe('FlavorDiskSmallerThanImage');
     expect(zfs.datasets.has(rootOf(TWO))).toBe(false);
   });
 
   test('of an image that is not cached, or only half, is for later', async () => {
     const other = parseImageId('22222222-2222-4222-8222-222222222222');
-    expect(await failure(storage.createRootDisk(ONE, other, GiB))).toMatchObject({ code: 'image-not-cached', retry: 'later' });
+    expect(await failure(storage.createDiskFromImage(ONE, 'root', other, GiB))).toMatchObject({ code: 'image-not-cached', retry: 'later' });
     zfs.datasets.delete(`tank/nova/images/${IMAGE}@base`);
-    expect(codeOf(await failure(storage.createRootDisk(ONE, IMAGE, GiB)))).toBe('image-not-cached');
+    expect(codeOf(await failure(storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)))).toBe('image-not-cached');
   });
 
   test('is not made in the place of a foreign dataset nor of a disk of another image', async () => {
     zfs.run(['create', `tank/nova/instances/${ONE}`]);
-    expect(codeOf(await failure(storage.createRootDisk(ONE, IMAGE, GiB)))).toBe('zfs-foreign');
+    expect(codeOf(await failure(storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)))).toBe('zfs-foreign');
     expect(await storage.instancesWithDisks()).toEqual([]);
-    await storage.createRootDisk(TWO, IMAGE, GiB);
+    await storage.createDiskFromImage(TWO, 'root', IMAGE, GiB);
     zfs.run(['set', 'org.nova-bhyve:image=other', rootOf(TWO)]);
-    expect(codeOf(await failure(storage.createRootDisk(TWO, IMAGE, GiB)))).toBe('zfs-foreign');
+    expect(codeOf(await failure(storage.createDiskFromImage(TWO, 'root', IMAGE, GiB)))).toBe('zfs-foreign');
   });
 
   test('keeps its image', async () => {
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
     expect(await storage.images()).toMatchObject([{ cloneCount: 1 }]);
     expect(await storage.dropImage(IMAGE)).toBe(false);
     await storage.buryDisks(ONE);
@@ -469,15 +469,50 @@ describe('a root disk', () => {
 
   test('tells when its image was last wanted', async () => {
     clock.advance(3_600_000);
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
     expect((await storage.images())[0]!.lastUsedAt).toEqual(clock.now());
+  });
+});
+
+describe('a disk of another role', () => {
+  beforeEach(() => ensure(rawContent(2 * MiB)));
+  const disk = (role: string): string => `tank/nova/instances/${ONE}/${role}`;
+
+  test('is empty, takes no space before it is used, and is marked from its first moment', async () => {
+    expect(await storage.createBlankDisk(ONE, 'eph0', GiB)).toEqual({ role: 'eph0', dataset: disk('eph0'), devicePath: `/dev/zvol/${disk('eph0')}`, bytes: GiB });
+    const made = host.commands.find((line) => line.startsWith('zfs create -s -V') && line.endsWith('/eph0'))!;
+    expect(made).toContain(`-o org.nova-bhyve:kind=disk -o org.nova-bhyve:instance=${ONE} -o org.nova-bhyve:role=eph0 `);
+    expect(zfs.datasets.get(disk('eph0'))!.isSparse).toBe(true);
+  });
+
+  test('that somebody else put there is neither used, grown nor buried', async () => {
+    await storage.createBlankDisk(ONE, 'swap', GiB);
+    zfs.run(['create', '-s', '-V', String(MiB), disk('eph0')]);
+    for (const work of [storage.createBlankDisk(ONE, 'eph0', GiB), storage.growDisk(ONE, 'eph0', GiB), storage.buryDisk(ONE, 'eph0')]) {
+      expect(codeOf(await failure(work))).toBe('zfs-foreign');
+    }
+    expect((await storage.disks(ONE)).map(({ role }) => role)).toEqual(['swap']);
+    expect(zfs.datasets.get(disk('eph0'))!.volsize).toBe(BigInt(MiB));
+  });
+
+  test('that is not there cannot grow', async () => {
+    expect(codeOf(await failure(storage.growDisk(ONE, 'eph0', GiB)))).toBe('disk-missing');
+  });
+
+  test('a rescue disk is a clone of its image beside the root disk, and goes alone', async () => {
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'rescue', IMAGE, null);
+    expect((await storage.disks(ONE)).map(({ role }) => role)).toEqual(['root', 'rescue']);
+    await storage.buryDisk(ONE, 'rescue');
+    expect((await storage.disks(ONE)).map(({ role }) => role)).toEqual(['root']);
+    expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
   });
 });
 
 describe('burying', () => {
   beforeEach(async () => {
     await ensure(rawContent(2 * MiB));
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
   });
   const graves = (): string[] => names().filter((name) => name.startsWith('tank/nova/graveyard/'));
 
@@ -496,7 +531,7 @@ describe('burying', () => {
     host.tool('zfs', ({ args }) => (args[0] === 'rename' && refusals-- > 0 ? { code: 1, stderr: `cannot rename '${args[1]}': dataset is busy\n` } : zfs.run(args)));
     await storage.buryDisks(ONE);
     expect(await storage.instancesWithDisks()).toEqual([]);
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
     refusals = Infinity;
     expect(await failure(storage.buryDisks(ONE))).toMatchObject({ code: 'zfs-busy', retry: 'later' });
     expect(clock.sleptMs).toBeLessThan(10_000);
@@ -514,7 +549,7 @@ describe('burying', () => {
 
   test('the same instance twice gives two graves', async () => {
     await storage.buryDisks(ONE);
-    await storage.createRootDisk(ONE, IMAGE, GiB);
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
     await storage.buryDisks(ONE);
     expect(await storage.reap()).toEqual({ destroyed: 2, left: 0 });
   });
@@ -533,7 +568,7 @@ describe('burying', () => {
   });
 
   test('leaves what is busy for the next time and goes on with the rest', async () => {
-    await storage.createRootDisk(TWO, IMAGE, GiB);
+    await storage.createDiskFromImage(TWO, 'root', IMAGE, GiB);
     await storage.buryDisks(ONE);
     await storage.buryDisks(TWO);
     const busy = graves().find((name) => name.includes(ONE) && name.endsWith('/root'))!;

@@ -34,7 +34,7 @@ describe('names', () => {
 
   test('the layout is the one that is promised', () => {
     const layout = layoutOf('tank/nova');
-    expect([layout.imageBase('I' as never), layout.rootDisk('U' as never), layout.graveyard]).toEqual(['tank/nova/images/I@base', 'tank/nova/instances/U/root', 'tank/nova/graveyard']);
+    expect([layout.imageBase('I' as never), layout.disk('U' as never, 'root'), layout.graveyard]).toEqual(['tank/nova/images/I@base', 'tank/nova/instances/U/root', 'tank/nova/graveyard']);
   });
 });
 

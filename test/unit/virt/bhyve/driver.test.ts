@@ -245,10 +245,29 @@ test('machines of others under /dev/vmm are left alone', async () => {
   expect(await host.files.list('/dev/vmm')).toEqual(['operators-own']);
 });
 
+test("a rescued guest has variables of its own, which begin empty at each rescue; the guest's own are not touched", async () => {
+  const plain = guestDefinition();
+  const rescued = guestDefinition({ disks: [...plain.disks, { role: 'rescue', path: '/dev/zvol/tank/nova/rescue', serial: 'rescue', bus: 'virtio', kind: 'disk' }] });
+  const folder = await driver.folder(instanceA);
+  const config = async (): Promise<string> => (await host.files.readText(`${folder}/bhyve.conf`))!;
+  await driver.define(plain);
+  await host.files.writeAtomic(`${folder}/nvram.fd`, 'its boot entries');
+  await driver.define(rescued);
+  expect(await config()).toContain(`bootvars=${folder}/nvram-rescue.fd\n`);
+  await host.files.writeAtomic(`${folder}/nvram-rescue.fd`, 'entries of the rescue system');
+  await driver.define(rescued);
+  expect(await host.files.readText(`${folder}/nvram-rescue.fd`)).toBe('entries of the rescue system');
+  await driver.define(plain);
+  expect(await config()).toContain(`bootvars=${folder}/nvram.fd\n`);
+  expect([await host.files.readText(`${folder}/nvram.fd`), await host.files.exists(`${folder}/nvram-rescue.fd`)]).toEqual(['its boot entries', false]);
+  await driver.define(rescued);
+  expect(await host.files.readText(`${folder}/nvram-rescue.fd`)).not.toMatch(/entries/);
+});
+
 test('slots stay when an interface goes and another comes', async () => {
   await driver.define(guestDefinition());
   const before = await driver.slots(instanceA);
-  expect(before).toMatchObject({ hostbridge: '0:0:0', lpc: '0:31:0', framebuffer: '0:29:0', 'disk:root': '0:1:0', 'cdrom:config': '0:2:0' });
+  expect(before).toMatchObject({ hostbridge: '0:0:0', lpc: '0:31:0', framebuffer: '0:29:0', 'disk:root': '0:2:0', 'cdrom:config': '0:3:0' });
   const { nics } = guestDefinition();
   await driver.define(guestDefinition({ nics: [{ ...nics[0]!, port: '2a2b3c4d-5e6f-4a1b-8c9d-0e1f2a3b4c5d', tapName: 'tap2a2b3c4d-5e' }] }));
   const after = await driver.slots(instanceA);

@@ -25,6 +25,23 @@ test.each(['13.2', '14', '15', 'main'])('an amd64 guest of FreeBSD %s gets exact
   golden(`amd64-${release}.conf`, renderConfig(spec(), { ...amd64, bootromKey }, paths));
 });
 
+const everything = (): MachineSpec => spec({
+  vcpus: 8, topology: { sockets: 2, cores: 2, threads: 2 }, hasTablet: false, hasRng: true,
+  disks: (['root', 'eph0', 'swap', 'rescue'] as const).map((role, at) => ({
+    role, path: `/dev/zvol/tank/nova/${role}`, serial: `${role}-0f3c7d2a`, bus: (['sata', 'nvme', 'virtio', 'virtio'] as const)[at]!, kind: role === 'rescue' ? 'cdrom' : 'disk',
+  })),
+  nics: [{ port: '1a2b3c4d-5e6f-4a1b-8c9d-0e1f2a3b4c5d', tapName: 'tap1a2b3c4d-5e', mac: 'fa:16:3e:aa:bb:cc', mtu: 1450, model: 'e1000' }],
+});
+
+test.each(['13.2', '14', '15', 'main'])('a rescued amd64 guest of FreeBSD %s with every kind of device gets exactly the configuration on file', (release) => {
+  const bootromKey = release === '13.2' || release === '14' ? 'lpc' : 'top';
+  golden(`amd64-${release}-everything.conf`, renderConfig(everything(), { ...amd64, bootromKey }, paths));
+});
+
+test.each(['15', 'main'])('an arm64 guest of FreeBSD %s with every kind of device gets exactly the configuration on file', (release) => {
+  golden(`arm64-${release}-everything.conf`, renderConfig(everything(), { architecture: 'arm64', bootromKey: 'top', hasFramebuffer: false }, armPaths));
+});
+
 test.each(['15', 'main'])('an arm64 guest of FreeBSD %s gets exactly the configuration on file', (release) => {
   golden(`arm64-${release}.conf`, renderConfig(spec({ hasVnc: false }), { architecture: 'arm64', bootromKey: 'top', hasFramebuffer: false }, armPaths));
 });
@@ -41,7 +58,7 @@ test('a guest without network, config drive and screen has none of their devices
 });
 
 test('values that bhyve would expand, split or reject are escaped or refused', () => {
-  const withDisk = (path: string): string => renderConfig(spec({ disks: [{ role: 'root', path, serial: 's', bus: 'virtio' }] }), amd64, paths);
+  const withDisk = (path: string): string => renderConfig(spec({ disks: [{ role: 'root', path, serial: 's', bus: 'virtio', kind: 'disk' }] }), amd64, paths);
   expect(withDisk('/dev/zvol/tank/100%/%(name)')).toContain('.path=/dev/zvol/tank/100%%/%%(name)\n');
   expect(() => withDisk('/dev/x\npci.0.5.0.device=passthru')).toThrow(/control character/);
   expect(() => withDisk('')).toThrow(/empty/);
@@ -51,7 +68,7 @@ test('every line is one name and one non-empty value, whatever the text', () => 
   fc.assert(fc.property(fc.string(), fc.string(), (path, serial) => {
     let text: string;
     try {
-      text = renderConfig(spec({ disks: [{ role: 'root', path, serial, bus: 'virtio' }] }), amd64, paths);
+      text = renderConfig(spec({ disks: [{ role: 'root', path, serial, bus: 'virtio', kind: 'disk' }] }), amd64, paths);
     } catch {
       return;
     }
@@ -75,8 +92,18 @@ test('instance.json reads back as written', () => {
 });
 
 test('an older agent refuses a newer layout politely', () => {
-  const newer = JSON.stringify({ ...spec(), layout: 2, somethingNew: true });
-  expect(() => parseSpec(instanceA, newer)).toThrow(/newer agent \(layout 2, this agent reads up to 1\): upgrade/);
+  const newer = JSON.stringify({ ...spec(), layout: 3, somethingNew: true });
+  expect(() => parseSpec(instanceA, newer)).toThrow(/newer agent \(layout 3, this agent reads up to 2\): upgrade/);
+});
+
+test('a file of the first layout reads as the machine that it described: plain disks, a socket for each vCPU, a tablet with the screen', () => {
+  const { topology: _topology, hasTablet: _hasTablet, hasRng: _hasRng, ...definition } = spec().definition;
+  const old = { ...spec(), layout: 1, definition: { ...definition, disks: definition.disks.map(({ kind: _kind, ...disk }) => disk) } };
+  expect(parseSpec(instanceA, JSON.stringify(old))).toEqual(spec());
+});
+
+test('a topology that does not make the number of vCPUs is refused before bhyve would', () => {
+  expect(() => spec({ vcpus: 4, topology: { sockets: 1, cores: 2, threads: 1 } })).toThrow(/do not make the number of vCPUs/);
 });
 
 test('a damaged instance.json and one of another instance are refused', () => {

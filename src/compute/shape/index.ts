@@ -1,0 +1,6 @@
+/**
+ * What machine a guest is (nova-contract 6.2, 7.4): from flavor and image properties to CPU topology, disk buses, interface models and the rest, by
+ * pure functions. Nothing is remembered: the row says it again at each start.
+ */
+export { imagePropertiesOf, normalProperties, type ImageProperties } from './image-properties.js';
+export { isTrue, machineShape, shapeFacts, type MachineShape, type ShapeFacts } from './machine-shape.js';

@@ -1,0 +1,164 @@
+/**
+ * Disks of instances: ROOT/instances/UUID is a dataset of ours that holds the instance's volumes, one a role; `root` and `rescue` are
+ * clones of images, the others begin empty. Making is idempotent at every point; nothing is ever shrunk, and nothing is destroyed here:
+ * burying is a rename, and the graveyard's reaper frees what lies there.
+ */
+import { Mutex } from 'async-mutex';
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../lib/clock.js';
+import { AgentError, codeOf } from '../lib/errors.js';
+import { isUuid, parseInstanceUuid, type ImageId, type InstanceUuid } from '../lib/ids.js';
+import type { KeyedMutex } from '../lib/keyed-mutex.js';
+import { novaFaults } from '../lib/nova-faults.js';
+import type { Host } from '../host/index.js';
+import type { Logger } from '../observe/index.js';
+import type { Layout } from './dataset-names.js';
+import { isDiskRole, rolePlace } from './disk-roles.js';
+import { reap } from './graveyard.js';
+import type { ImageStore } from './image-store.js';
+import { asProperties, assertOurs, markProperties, marksOf, type Marks } from './marks.js';
+import type { DiskInfo, DiskRole, NodeStorage } from './types.js';
+import { roundUpToMebibyte, type Properties, type Zfs } from './zfs.js';
+import { nodeOf, waitForNode } from './zvol-nodes.js';
+
+export interface InstanceDisksDeps {
+  readonly host: Host;
+  readonly zfs: Zfs;
+  readonly layout: Layout;
+  readonly store: ImageStore;
+  readonly locks: KeyedMutex<ImageId>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export type InstanceDisks = Pick<NodeStorage,
+  'createDiskFromImage' | 'createBlankDisk' | 'growDisk' | 'disks' | 'buryDisk' | 'buryDisks' | 'reap' | 'instancesWithDisks'>;
+
+export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
+  const reaper = new Mutex(); // two reapers at once would trip over each other's graves
+  return {
+    createDiskFromImage: (instance, role, image, bytes) => deps.locks.run(image, () => createDiskFromImage(deps, { instance, role }, image, bytes)),
+    createBlankDisk: (instance, role, bytes) => createBlankDisk(deps, { instance, role }, bytes),
+    growDisk: (instance, role, bytes) => growDisk(deps, { instance, role }, bytes),
+    disks: (instance) => disks(deps, instance),
+    buryDisk: (instance, role) => buryDisk(deps, { instance, role }),
+    buryDisks: (instance) => buryDisks(deps, instance),
+    reap: () => reaper.runExclusive(() => reap(deps)),
+    instancesWithDisks: () => instancesWithDisks(deps),
+  };
+}
+
+interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
+
+async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null): Promise<DiskInfo> {
+  const found = await findDisk(deps, place, { image });
+  return settleSize(deps, place, found === undefined ? await cloneImage(deps, place, image, bytes) : volsizeOf(found), bytes);
+}
+
+async function createBlankDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): Promise<DiskInfo> {
+  const found = await findDisk(deps, place, {});
+  if (found !== undefined) return settleSize(deps, place, volsizeOf(found), bytes);
+  const size = roundUpToMebibyte(bytes);
+  await deps.zfs.createVolume(deps.layout.disk(place.instance, place.role), size, asProperties({ kind: 'disk', ...place }));
+  return settleSize(deps, place, size, bytes);
+}
+
+async function growDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): Promise<DiskInfo> {
+  const dataset = deps.layout.disk(place.instance, place.role);
+  const properties = (await deps.zfs.get(dataset, ['volsize', ...markProperties])).get(dataset);
+  if (properties === undefined) throw new AgentError('disk-missing', `the instance has no ${place.role} disk on this host`, { details: { ...place } });
+  assertOurs(dataset, properties, { kind: 'disk', ...place });
+  return settleSize(deps, place, volsizeOf(properties), bytes);
+}
+
+const volsizeOf = (properties: Properties): bigint => BigInt(properties.get('volsize')!.value);
+
+/** The disk if it is there and ours, after making sure of the folder that it lies in. */
+async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place, marks: Marks): Promise<Properties | undefined> {
+  const { instance } = place;
+  const [folder, dataset] = [layout.instance(instance), layout.disk(instance, place.role)];
+  const datasets = await zfs.get(folder, ['volsize', ...markProperties], { recursive: true });
+  const properties = datasets.get(folder);
+  if (properties !== undefined) assertOurs(folder, properties, { kind: 'instance', instance });
+  else await zfs.createFilesystem(folder, { ...containerProperties, ...asProperties({ kind: 'instance', instance }) });
+  const disk = datasets.get(dataset);
+  if (disk !== undefined) assertOurs(dataset, disk, { kind: 'disk', ...place, ...marks });
+  return disk;
+}
+
+/** Grows a disk that is smaller than wanted (null: it is right as it is), and waits for its node. */
+async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, current: bigint, wanted: bigint | null): Promise<DiskInfo> {
+  const dataset = deps.layout.disk(instance, role);
+  const size = wanted === null ? current : roundUpToMebibyte(wanted);
+  if (size > current) await deps.zfs.set(dataset, { volsize: String(size) });
+  return { role, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current };
+}
+
+/** Never mounted: they only hold volumes and marks. */
+export const containerProperties: Readonly<Record<string, string>> = { mountpoint: 'none' };
+
+/** Size of the new clone. */
+async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null): Promise<bigint> {
+  const stored = await store.find(image);
+  if (stored === undefined) throw new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
+  if (bytes !== null && bytes < stored.virtualBytes) {
+    throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
+  }
+  await zfs.clone(layout.imageBase(image), layout.disk(place.instance, place.role), asProperties({ kind: 'disk', ...place, image }));
+  await store.touch(stored);
+  return stored.volumeBytes;
+}
+
+async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly DiskInfo[]> {
+  const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });
+  const found = [...datasets].flatMap(([dataset, properties]): DiskInfo[] => {
+    const { kind, instance: owner, role } = marksOf(properties);
+    if (kind !== 'disk' || owner !== instance || role === undefined || !isDiskRole(role) || dataset !== layout.disk(instance, role)) return [];
+    return [{ role, dataset, devicePath: nodeOf(host, dataset), bytes: volsizeOf(properties) }];
+  });
+  return found.sort((a, b) => rolePlace(a.role) - rolePlace(b.role));
+}
+
+async function buryDisk(deps: InstanceDisksDeps, { instance, role }: Place): Promise<void> {
+  await bury(deps, deps.layout.disk(instance, role), { kind: 'disk', instance, role });
+}
+
+async function buryDisks(deps: InstanceDisksDeps, instance: InstanceUuid): Promise<void> {
+  await bury(deps, deps.layout.instance(instance), { kind: 'instance', instance });
+}
+
+async function bury({ zfs, layout, clock, log }: InstanceDisksDeps, dataset: string, marks: Marks & { readonly instance: InstanceUuid }): Promise<void> {
+  const properties = (await zfs.get(dataset, markProperties)).get(dataset);
+  if (properties === undefined) return;
+  assertOurs(dataset, properties, marks);
+  // Something of that name may have been here before and not be reaped yet, so the grave has a name of its own.
+  const what = marks.role === undefined ? marks.instance : `${marks.instance}.${marks.role}`;
+  const grave = `${layout.graveyard}/${what}.${clock.now().getTime()}.${randomBytes(3).toString('hex')}`;
+  await whileBusy(clock, () => zfs.rename(dataset, grave));
+  log.info({ instance: marks.instance, dataset: grave }, 'disks buried');
+}
+
+const BUSY_WAIT_MS = 3_000;
+const BUSY_POLL_MS = 100;
+
+/** A guest that has just ended may hold its disks for a moment. Repeats what is refused as busy for a while, then gives that error. */
+async function whileBusy(clock: Clock, act: () => Promise<void>): Promise<void> {
+  const deadline = clock.monotonicMs() + BUSY_WAIT_MS;
+  for (;;) {
+    try {
+      return await act();
+    } catch (error) {
+      if (codeOf(error) !== 'zfs-busy' || clock.monotonicMs() >= deadline) throw error;
+    }
+    await clock.sleep(BUSY_POLL_MS);
+  }
+}
+
+async function instancesWithDisks({ zfs, layout }: InstanceDisksDeps): Promise<readonly InstanceUuid[]> {
+  const datasets = await zfs.get(layout.instances, markProperties, { recursive: true });
+  return [...datasets].flatMap(([name, properties]) => {
+    const marks = marksOf(properties);
+    const uuid = name.slice(layout.instances.length + 1);
+    return isUuid(uuid) && marks.kind === 'instance' && marks.instance === uuid ? [parseInstanceUuid(uuid)] : [];
+  });
+}
