@@ -50,6 +50,8 @@ export class FakeConductorRpc implements RpcClient {
   /** Lets tests make node rows of a few columns. */
   hasLooseColumns = false;
   serviceVersion = 64;
+  /** What was too new for it, if anything was: from then on the real one answers nothing, whoever asks. */
+  stoppedBy: string | null = null;
   versions: Readonly<Record<string, string>> = profileNamed('zed').objectVersions;
   #silences: Silence[] = [];
   #nextId = 1;
@@ -110,7 +112,8 @@ export class FakeConductorRpc implements RpcClient {
     const { 'nova_object.name': name, 'nova_object.version': version } = value as Data;
     const known = typeof name === 'string' ? this.versions[name] : undefined;
     if (typeof version === 'string' && known !== undefined && compareVersions(version, known) > 0) {
-      throw new Error(`the cell's conductor stopped: it was sent ${String(name)} ${version} and knows ${known}`);
+      this.stoppedBy ??= `it was sent ${String(name)} ${version} and knows ${known}`;
+      throw new Error(`the cell's conductor stopped: ${this.stoppedBy}`);
     }
     Object.values(value).forEach((element) => this.#refuseNewer(element));
   }

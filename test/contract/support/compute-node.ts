@@ -59,6 +59,8 @@ export interface TestNode {
 export interface NodeSettings {
   readonly host?: string;
   readonly release?: string;
+  /** The conductor's numbers, when they are not those of our own profile of `release`. */
+  readonly conductor?: { readonly serviceVersion: number; readonly objects: Readonly<Record<string, string>> };
   readonly options?: Partial<ComputeOptions>;
   /** False: `join` will do the first audit. */
   readonly isAudited?: boolean;
@@ -68,6 +70,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
   const { host = 'fakea', release = 'zed', isAudited = true } = settings;
   const rpc = new FakeConductorRpc();
   rpc.useRelease(release);
+  if (settings.conductor !== undefined) Object.assign(rpc, { serviceVersion: settings.conductor.serviceVersion, versions: settings.conductor.objects });
   rpc.services.push({ id: 3, host, binary: 'nova-compute', topic: 'compute', disabled: false, forced_down: false, version: rpc.serviceVersion, report_count: 1 });
   const neutron = createFakeNeutron();
   neutron.hosts.set(host, 'ovs');
