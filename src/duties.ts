@@ -2,7 +2,10 @@
 import type { ComputeDeps } from './compute/index.js';
 import type { Config } from './config/index.js';
 import type { NovaObjectOf } from './objects/index.js';
-import { consoleTokens, healInfoCache, imageCache, nodeUpkeep, powerSync, releaseCheck, resourceAudit, runningDeleted, schedulerSync, type Duty } from './periodic/index.js';
+import {
+  buildTimeout, consoleTokens, healInfoCache, imageCache, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, resourceAudit, runningDeleted,
+  schedulerSync, type Duty,
+} from './periodic/index.js';
 
 /** Nova's rule for intervals: 0 means every minute, a negative one never. */
 const everySeconds = (value: number): number => (value === 0 ? 60 : value);
@@ -16,6 +19,10 @@ export function dutiesOf(deps: ComputeDeps, config: Config, service: NovaObjectO
     runningDeleted(deps, {
       everySeconds: everySeconds(main.running_deleted_instance_poll_interval), action: main.running_deleted_instance_action, timeoutSeconds: main.running_deleted_instance_timeout,
     }),
+    pendingDeletes(deps, { everySeconds: everySeconds(main.instance_delete_interval), maxAttempts: main.maximum_instance_delete_attempts }),
+    reclaimDeleted(deps, main.reclaim_instance_interval),
+    buildTimeout(deps, main.instance_build_timeout),
+    rebootTimeout(deps, main.reboot_timeout),
     imageCache(deps, {
       everySeconds: everySeconds(cache.manager_interval), minimumAgeSeconds: cache.remove_unused_original_minimum_age_seconds, removesUnused: cache.remove_unused_base_images,
     }),

@@ -77,6 +77,7 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     shutdownRetryMs: config.compute.shutdown_retry_interval * 1000,
     forceConfigDrive: main.force_config_drive,
     resumeGuestsOnHostBoot: main.resume_guests_state_on_host_boot,
+    handlesLifecycleEvents: config.workarounds.handle_virt_lifecycle_events,
     isGroupPolicyUpcallDisabled: config.workarounds.disable_group_policy_check_upcall,
     defaultAccessIpNetwork: main.default_access_ip_network_name,
     trackInstanceChanges: config.filter_scheduler.track_instance_changes,

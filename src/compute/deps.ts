@@ -26,6 +26,8 @@ export interface ComputeOptions {
   readonly shutdownRetryMs: number;
   readonly forceConfigDrive: boolean;
   readonly resumeGuestsOnHostBoot: boolean;
+  /** Act at once when a guest ends by itself; otherwise the power sync finds out. */
+  readonly handlesLifecycleEvents: boolean;
   readonly isGroupPolicyUpcallDisabled: boolean;
   readonly defaultAccessIpNetwork: string | null;
   readonly trackInstanceChanges: boolean;

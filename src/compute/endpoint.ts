@@ -14,13 +14,19 @@ import { getHostUptime } from './get-host-uptime.js';
 import { getInstanceDiagnostics } from './get-instance-diagnostics.js';
 import { getVncConsole } from './get-vnc-console.js';
 import { hostMethod, instanceMethod, type Availability, type HostMethod, type InstanceMethod } from './operation.js';
+import { pauseInstance } from './pause-instance.js';
 import { rebootInstance } from './reboot-instance.js';
 import { cacheImages, refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
 import { hostRefusals, instanceRefusals } from './refusals/table.js';
+import { restoreInstance } from './restore-instance.js';
+import { setAdminPassword } from './set-admin-password.js';
 import { setHostEnabled } from './set-host-enabled.js';
+import { softDeleteInstance } from './soft-delete-instance.js';
 import { startInstance } from './start-instance.js';
 import { stopInstance } from './stop-instance.js';
 import { terminateInstance } from './terminate-instance.js';
+import { triggerCrashDump } from './trigger-crash-dump.js';
+import { unpauseInstance } from './unpause-instance.js';
 import { validateConsolePort } from './validate-console-port.js';
 
 /** Advertised to every release: senders may use any 6.x minor up to this, whatever service version we claim. */
@@ -44,6 +50,12 @@ export function registeredMethods(): readonly RegisteredMethod[] {
     about(startInstance),
     about(stopInstance),
     about(rebootInstance),
+    about(pauseInstance),
+    about(unpauseInstance),
+    about(softDeleteInstance),
+    about(restoreInstance),
+    about(triggerCrashDump),
+    about(setAdminPassword),
     about(getConsoleOutput),
     about(getVncConsole),
     about(validateConsolePort),

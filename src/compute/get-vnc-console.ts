@@ -20,7 +20,9 @@ async function openConsole({ args: { instance, console_type: consoleType }, cont
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const endpoint = await deps.driver.vncEndpoint(uuid);
   if (endpoint === null) {
-    throw refuse(instance.get('vm_state') === vmStates.building ? novaFaults.instanceNotReady(uuid)
+    const state = await deps.driver.state(uuid);
+    const isNotYet = instance.get('vm_state') === vmStates.building || (state.kind === 'running' && state.isPaused); // a paused bhyve answers nobody
+    throw refuse(isNotYet ? novaFaults.instanceNotReady(uuid)
       : deps.driver.capabilities.hasFramebuffer ? novaFaults.instanceNotFound(uuid) : novaFaults.consoleTypeUnavailable(consoleType));
   }
   const token = await deps.conductor.consoleTokens.authorize(context, {

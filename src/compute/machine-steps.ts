@@ -23,6 +23,26 @@ export function endGuest(deps: Deps, instance: InstanceUuid, options: StopOption
   };
 }
 
+/** Whether the guest runs, and is frozen or not. */
+const isPaused = async (deps: Deps, instance: InstanceUuid): Promise<boolean | null> => {
+  const state = await deps.driver.state(instance);
+  return state.kind === 'running' ? state.isPaused : null;
+};
+
+/** Freezes the running guest. No undo: unpausing is a request of its own, and a frozen guest is a safe state. */
+export const freezeGuest = (deps: Deps, instance: InstanceUuid): Step => ({
+  name: 'freeze-guest',
+  look: async () => ((await isPaused(deps, instance)) === true ? 'done' : 'not-done'),
+  act: () => deps.driver.pause(instance),
+});
+
+/** Lets the frozen guest go on. */
+export const thawGuest = (deps: Deps, instance: InstanceUuid): Step => ({
+  name: 'thaw-guest',
+  look: async () => ((await isPaused(deps, instance)) === false ? 'done' : 'not-done'),
+  act: () => deps.driver.unpause(instance),
+});
+
 /** Starts the defined guest. */
 export function startGuest(deps: Deps, instance: InstanceUuid): Step {
   return {

@@ -50,11 +50,11 @@ async function stopAsApi(deps: ComputeDeps, context: RequestContext, instance: N
   await performOwn(deps, stopInstance, context, { instance, clean_shutdown: isClean }, signal);
 }
 
-/** Runs the rule whenever a guest ends by itself; failures are logged, because the periodic duty comes by later. */
+/** Runs the rule whenever a guest ends by itself (unless the operator does not want it); failures are logged, because the periodic duty comes by later. */
 export function watchGuests(deps: ComputeDeps): void {
   deps.driver.onEvent((event) => {
     deps.log.info({ instance: event.instance, event: event.kind, verdict: event.verdict?.kind ?? null }, 'guest changed by itself');
-    if (event.kind !== 'stopped') return;
+    if (event.kind !== 'stopped' || !deps.options.handlesLifecycleEvents) return;
     syncPowerState(deps, event.instance, { isUrgent: true }).catch((err: unknown) => {
       deps.log.warn({ err, instance: event.instance }, 'power state not synchronised; the periodic duty will');
     });

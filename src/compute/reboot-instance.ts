@@ -3,13 +3,15 @@ import { parseInstanceUuid, type InstanceUuid } from '../lib/ids.js';
 import { runSteps } from '../journal/index.js';
 import type { NetworkInfo } from '../network/index.js';
 import { taskStates, vmStates, type NovaObjectOf } from '../objects/index.js';
+import type { RequestContext } from '../rpc/context.js';
 import { powerStates } from '../virt/index.js';
 import { hardRebootTasks, softRebootTasks } from '../instances/index.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { stopOptions } from './grace.js';
 import { endGuest } from './machine-steps.js';
 import { bringUp, powerAttributes } from './power-steps.js';
-import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
+import type { ComputeDeps } from './deps.js';
+import { instanceArgument, performOwn, type InstanceMethod, type Operation } from './operation.js';
 import { saveState, saveWithPower } from './save-state.js';
 import { recordFault } from './wrappers.js';
 
@@ -78,4 +80,11 @@ async function settleFailure({ args: { instance }, context, deps, log }: Operati
   log.warn({ err: error }, 'reboot failed; the guest still runs');
   await recordFault(deps, context, uuid, error);
   await saveWithPower(deps, context, instance, { taskState: null });
+}
+
+/** A reboot on our own behalf, of an instance whose reboot was cut short. The caller holds the gate. */
+export async function rebootAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, type: 'SOFT' | 'HARD', signal: AbortSignal): Promise<void> {
+  // The method begins with the "pending" task whatever it was; the row must match what it expects.
+  await saveState(deps, context, instance, { taskState: type === 'SOFT' ? taskStates.rebootPending : taskStates.rebootPendingHard });
+  await performOwn(deps, rebootInstance, context, { instance, reboot_type: type }, signal);
 }

@@ -54,6 +54,7 @@ export async function deleteInstance(
   });
   const markDeleted = async (): Promise<void> => {
     instance.set('terminated_at', toNovaTime(deps.clock.now()));
+    instance.set('cleaned', true); // nothing is left here for the pending-deletes duty
     await saveState(deps, context, instance, { vmState: vmStates.deleted, taskState: null, powerState: powerStates.noState });
   };
   await run([
@@ -68,3 +69,9 @@ export async function deleteInstance(
     forward('destroy-row', () => conductor.instances.destroy(context, instance)),
   ]);
 }
+
+/** The same for work that nobody asked for by a message: steps that look before they act need no journal, whoever calls comes again. */
+export const deleteWithoutJournal = (deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> =>
+  deleteInstance(deps, context, instance, async (steps) => {
+    for (const step of steps) if ((await step.look()) !== 'done') await step.act(signal);
+  });

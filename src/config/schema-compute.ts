@@ -47,6 +47,7 @@ export const defaultSection = {
   running_deleted_instance_timeout: option(interval, '0', 'Seconds that must have passed since the deletion.'),
   reclaim_instance_interval: option(interval, '0', 'Seconds until a soft-deleted instance is really deleted; 0 = soft delete is off.'),
   instance_build_timeout: option(seconds, '0', 'Seconds after which a build that does not end becomes an error; 0 = never.'),
+  reboot_timeout: option(seconds, '0', 'Seconds after which a soft reboot that does not end becomes a hard one; 0 = never.'),
   instance_delete_interval: option(interval, '300', 'Seconds between two attempts to clean up after deletions while the agent was away; negative = never.'),
   maximum_instance_delete_attempts: option(integer({ min: 1 }), '5', 'How often the files of one deleted instance are tried.'),
   shutdown_timeout: option(seconds, '60', 'Seconds that a guest gets to power off before it is forced (image property os_shutdown_timeout wins).'),

@@ -13,7 +13,8 @@ import type { InstanceUuid } from '../lib/ids.js';
 import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Logger, Metrics } from '../observe/index.js';
 
-export type GateKind = 'build' | 'delete' | 'start' | 'stop' | 'reboot' | 'power-sync' | 'plug' | 'refusal';
+export type GateKind =
+  | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal';
 export type GateOutcome = 'accepted' | 'ignored' | 'refused';
 
 /** Why a running build's signal fired: somebody wants the instance gone. */
@@ -42,7 +43,7 @@ export interface Gate {
   readonly open: number;
 }
 
-const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'power-sync']);
+const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'pause', 'unpause', 'soft-delete', 'restore', 'power-sync']);
 
 export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
   const mutex = new KeyedMutex<InstanceUuid>();

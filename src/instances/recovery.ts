@@ -14,6 +14,8 @@ export type RecoveryAction =
   | { readonly kind: 'reboot'; readonly type: 'SOFT' | 'HARD' }
   | { readonly kind: 'stop' }
   | { readonly kind: 'start' }
+  | { readonly kind: 'pause' }
+  | { readonly kind: 'unpause' }
   /** A task that this agent never began: cleared so that the user can go on. */
   | { readonly kind: 'clear-task'; readonly vmState: string | null }
   /** Plug what should be plugged; start the guest if the operator wants guests back after a host reboot. */
@@ -36,6 +38,8 @@ const snapshotTasks = [t.imageSnapshotPending, t.imagePendingUpload, t.imageUplo
 export function decideRecovery(facts: RecoveryFacts, ourHost: string, resumeOnHostBoot: boolean): RecoveryAction {
   const { vmState, taskState } = facts;
   if (facts.host !== ourHost) return { kind: 'skip', why: 'the row names another host' };
+  // Beyond Nova's table: a deletion of a soft-deleted server that was cut goes on, or nothing would ever take it up again.
+  if (vmState === v.softDeleted && taskState === t.deleting) return { kind: 'delete-again' };
   if (vmState === v.softDeleted || (vmState === v.error && !among(taskState, t.resizeMigrating, t.deleting))) {
     return { kind: 'skip', why: `vm_state ${vmState}` };
   }
@@ -63,13 +67,19 @@ function recoverPower(facts: RecoveryFacts, resumeOnHostBoot: boolean): Recovery
   if (isRunning && among(taskState, ...softRebootTasks, ...hardRebootTasks, t.pausing, t.unpausing)) {
     return { kind: 'clear-task', vmState: v.active };
   }
+  if (guestPower === powerStates.paused) {
+    if (taskState === t.unpausing) return { kind: 'unpause' };
+    // Nova's table forgets the server that was paused just before the end: its user could not even unpause it.
+    if (taskState === t.pausing) return { kind: 'pause' };
+  }
   if (taskState === t.poweringOff) return { kind: 'stop' };
   if (taskState === t.poweringOn) return { kind: 'start' };
   if (among(taskState, t.resizeMigrating, t.migrating)) return { kind: 'clear-task', vmState: null };
   const wasRunning = facts.recordedPower === powerStates.running;
+  const isDown = guestPower === powerStates.shutdown || guestPower === powerStates.crashed || guestPower === powerStates.noState;
   return {
     kind: 'settle',
     clearTask: among(taskState, ...snapshotTasks, t.resizePrep),
-    resumeGuest: wasRunning && !isRunning && resumeOnHostBoot,
+    resumeGuest: wasRunning && isDown && resumeOnHostBoot,
   };
 }

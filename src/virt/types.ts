@@ -133,6 +133,14 @@ export interface HypervisorDriver {
   stop(instance: InstanceUuid, options: StopOptions): Promise<Verdict | null>;
   /** Asks the guest to reboot; false if it did not end and come back within the limit (caller goes hard). */
   softReboot(instance: InstanceUuid, options: StopOptions): Promise<boolean>;
+  /**
+   * Freezes a running guest where it is (SIGSTOP of its bhyve), and lets it go on. Idempotent. AgentError `guest-not-running` for a guest that is
+   * off, `guest-pause-failed` if the process does not obey.
+   */
+  pause(instance: InstanceUuid): Promise<void>;
+  unpause(instance: InstanceUuid): Promise<void>;
+  /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */
+  injectNmi(instance: InstanceUuid): Promise<void>;
   /** Stops by force if needed and removes the folder with all files. */
   destroy(instance: InstanceUuid): Promise<void>;
   /** Folder of the instance (for config drive and the like); made on demand. */
@@ -143,7 +151,7 @@ export interface HypervisorDriver {
   onEvent(listener: (event: GuestEvent) => void): void;
   /** Last lines of com1, or undefined if there is no log yet. */
   consoleLog(instance: InstanceUuid, tailLines: number | null): Promise<string | undefined>;
-  /** Where the RFB server of a running guest listens; null if it has none. */
+  /** Where the RFB server of a running guest listens; null if it has none, or if nobody would answer there because the guest is paused. */
   vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
   diagnostics(instance: InstanceUuid): Promise<GuestDiagnostics>;
   uptimeLine(): Promise<string>;

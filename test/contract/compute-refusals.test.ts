@@ -21,13 +21,10 @@ interface Refused {
 
 const notImplemented = { className: 'NotImplementedError', module: 'builtins' } as const;
 const refused: readonly Refused[] = [
-  { operation: 'pause', ...notImplemented },
-  { operation: 'unpause', ...notImplemented },
   { operation: 'suspend', ...notImplemented },
   { operation: 'resume', ...notImplemented },
   { operation: 'rescue', className: 'InstanceNotRescuable' },
   { operation: 'unrescue', ...notImplemented },
-  { operation: 'change-password', ...notImplemented },
   { operation: 'snapshot', ...notImplemented },
   { operation: 'backup', ...notImplemented },
   { operation: 'shelve', ...notImplemented },

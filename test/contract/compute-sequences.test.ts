@@ -28,6 +28,8 @@ const operations: readonly (readonly [name: string, setting: Setting])[] = [
   ['start', { guest: 'stopped' }],
   ['reboot-soft', { guest: 'running' }],
   ['reboot-hard', { guest: 'running' }],
+  ['pause', { guest: 'running' }],
+  ['unpause', { guest: 'paused' }],
   ['console-output', { guest: 'running' }],
   ['console-vnc', { guest: 'running' }],
   ['console-vnc-connect', { guest: 'running' }],

@@ -9,7 +9,7 @@ import { createFakeHost } from './host.js';
 import { createFakeIfconfig, type FakeIfconfig } from './ifconfig.js';
 import type { VirtualClock } from './virtual-clock.js';
 
-interface RunningGuest { name: string; pid: number; supervisorPid: number | null; folder: string; events: string; run: number; boot: string; hasAcpi: boolean; ignoresButton: boolean }
+interface RunningGuest { name: string; pid: number; supervisorPid: number | null; folder: string; events: string; run: number; boot: string; hasAcpi: boolean; ignoresButton: boolean; nmis: number }
 
 /** Files as other programs write them: past the agent's own calls. */
 export interface OutsideFiles {
@@ -104,6 +104,8 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     writeStatus(guest);
   }
 
+  const isStopped = (guest: RunningGuest): boolean => processTable.get(guest.pid)?.state === 'T';
+
   function end(guest: RunningGuest, status: number): void {
     processTable.delete(guest.pid);
     if (guest.supervisorPid === null) return void guests.delete(guest.name);
@@ -120,7 +122,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
   function daemon(args: readonly string[]): RunResult {
     const [, , sh, script = '', folder = '', name = '', , , , , events = '', boot = ''] = args;
     const supervisor = addProcess(`${sh} ${script} ${folder} ${name} …`);
-    const guest: RunningGuest = { name, pid: 0, supervisorPid: supervisor.pid, folder, events, run: 0, boot, hasAcpi: true, ignoresButton: false };
+    const guest: RunningGuest = { name, pid: 0, supervisorPid: supervisor.pid, folder, events, run: 0, boot, hasAcpi: true, ignoresButton: false, nmis: 0 };
     guests.set(name, guest);
     startBhyve(guest);
     return ok();
@@ -136,8 +138,13 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       if (guest !== undefined) end(guest, 134);
       return ok();
     }
+    if (args.includes('--inject-nmi')) {
+      if (guest !== undefined) guest.nmis += 1;
+      return ok();
+    }
     if (args.includes('--force-poweroff')) {
       if (guest === undefined) return ok('errno = 37\n', 255);
+      if (isStopped(guest)) return ok(); // nobody is there to act on it
       end(guest, 1);
       return ok();
     }
@@ -180,6 +187,8 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
         const guest = [...guests.values()].find(({ pid }) => pid === proof.pid);
         if (guest === undefined) processTable.delete(proof.pid);
         else if (signal === 'SIGKILL') end(guest, 137);
+        else if (signal === 'SIGSTOP' || signal === 'SIGCONT') processTable.set(guest.pid, { ...found, state: signal === 'SIGSTOP' ? 'T' : 'S' });
+        else if (isStopped(guest)) return true; // pending until it goes on
         else if (signal === 'SIGTERM' && !guest.hasAcpi) end(guest, 143);
         else if (signal === 'SIGTERM' && !guest.ignoresButton) end(guest, 1);
         return true;

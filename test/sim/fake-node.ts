@@ -1,5 +1,7 @@
 /** Disks, taps, guests and config drives as the compute methods see them, on a World. */
+import { AgentError } from '../../src/lib/errors.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
+import { novaFaults } from '../../src/lib/nova-faults.js';
 import { rolePlace, type ConfigDriveWriter, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver } from '../../src/virt/index.js';
@@ -96,15 +98,25 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
   const stateOf = (instance: InstanceUuid): GuestState => {
     const guest = guestOf(instance);
     if (guest === undefined) return { kind: 'absent' };
-    return guest.isRunning ? { kind: 'running', pid: 1, startedAtSeconds: 1, isPaused: false } : { kind: 'stopped', verdict: null };
+    return guest.isRunning ? { kind: 'running', pid: 1, startedAtSeconds: 1, isPaused: guest.isPaused === true } : { kind: 'stopped', verdict: null };
+  };
+  const end = (guest: Guest): void => {
+    guest.isRunning = false;
+    guest.isPaused = false;
+  };
+  const running = (instance: InstanceUuid): Guest => {
+    const guest = guestOf(instance);
+    if (guest?.isRunning === true) return guest;
+    throw new AgentError('guest-not-running', `guest ${instance} does not run`, { wire: novaFaults.instanceNotRunning(instance) });
   };
   const base = {
     capabilities,
     list: async () => [...world.folders.keys()],
     state: async (instance: InstanceUuid) => stateOf(instance),
     powerState: async (instance: InstanceUuid) => {
-      const { kind } = stateOf(instance);
-      return kind === 'running' ? powerStates.running : kind === 'stopped' ? powerStates.shutdown : powerStates.noState;
+      const state = stateOf(instance);
+      if (state.kind === 'running') return state.isPaused ? powerStates.paused : powerStates.running;
+      return state.kind === 'stopped' ? powerStates.shutdown : powerStates.noState;
     },
     async define(definition: Guest['definition'], half?: Half) {
       const known = guestOf(definition.instance);
@@ -124,9 +136,12 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     },
     async stop(instance: InstanceUuid) {
       const guest = guestOf(instance);
-      if (guest !== undefined) guest.isRunning = false;
+      if (guest !== undefined) end(guest);
       return null;
     },
+    pause: async (instance: InstanceUuid) => void (running(instance).isPaused = true),
+    unpause: async (instance: InstanceUuid) => void (running(instance).isPaused = false),
+    injectNmi: async (instance: InstanceUuid) => void running(instance),
     async softReboot(instance: InstanceUuid, _options: unknown, half?: Half) {
       const guest = guestOf(instance);
       if (guest === undefined) return false;
@@ -138,14 +153,14 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     },
     async destroy(instance: InstanceUuid, half?: Half) {
       const guest = guestOf(instance);
-      if (guest !== undefined) guest.isRunning = false;
+      if (guest !== undefined) end(guest);
       await half?.();
       world.folders.delete(instance);
     },
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

@@ -36,6 +36,14 @@ export const deleteMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   message('terminate_instance', { instance: setTask(world, uuid, 'deleting').toWire(), bdms: null });
 export const stopMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   message('stop_instance', { instance: setTask(world, uuid, 'powering-off').toWire(), clean_shutdown: true });
+export const pauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  message('pause_instance', { instance: setTask(world, uuid, 'pausing').toWire() });
+export const unpauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  message('unpause_instance', { instance: setTask(world, uuid, 'unpausing').toWire() });
+export const softDeleteMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  message('soft_delete_instance', { instance: setTask(world, uuid, 'soft-deleting').toWire() });
+export const restoreMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  message('restore_instance', { instance: setTask(world, uuid, 'restoring').toWire() });
 export const startMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   message('start_instance', { instance: setTask(world, uuid, 'powering-on').toWire() });
 export const rebootMessage = (world: World, uuid: InstanceUuid, type: 'SOFT' | 'HARD'): WireMessage =>

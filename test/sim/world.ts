@@ -16,6 +16,8 @@ export const projectId = 'project-1';
 export interface Guest {
   definition: GuestDefinition;
   isRunning: boolean;
+  /** Frozen while it runs. */
+  isPaused?: boolean;
   /** How often it was started: a reboot must show. */
   starts: number;
 }

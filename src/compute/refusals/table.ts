@@ -27,14 +27,8 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 const isTagged = (args: Readonly<Record<string, unknown>>): boolean => textOf(args['tag']) !== '';
 
 export const instanceRefusals: readonly Refusal[] = [
-  plain('soft_delete_instance', 'TEF', 'deferred delete is'),
-  plain('restore_instance', 'TEF', 'deferred delete is'),
-  plain('pause_instance', 'TEF', 'pausing is'),
-  plain('unpause_instance', 'TEF', 'pausing is'),
   plain('suspend_instance', 'TEF', 'suspending is'),
   plain('resume_instance', 'TEF', 'suspending is'),
-  plain('trigger_crash_dump', 'EF', 'crash dumps are'),
-  plain('set_admin_password', 'TEF', 'setting a password is'),
   plain('snapshot_instance', 'TEF', 'snapshots are', 'delete-image'),
   plain('backup_instance', 'TEF', 'snapshots are', 'delete-image'),
   {

@@ -5,19 +5,20 @@
  */
 import { parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
 import { unreachable } from '../../lib/assert.js';
-import type { Step } from '../../journal/index.js';
 import { taskStates, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { RequestContext } from '../../rpc/context.js';
-import { decideRecovery, type RecoveryAction } from '../../instances/index.js';
+import { decideRecovery, type GateKind, type RecoveryAction } from '../../instances/index.js';
 import { powerStates } from '../../virt/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
 import { performOwn } from '../operation.js';
-import { rebootInstance } from '../reboot-instance.js';
+import { pauseInstance } from '../pause-instance.js';
+import { rebootAgain } from '../reboot-instance.js';
 import { saveState } from '../save-state.js';
 import { startInstance } from '../start-instance.js';
 import { stopInstance } from '../stop-instance.js';
-import { deleteInstance } from '../terminate-instance.js';
+import { deleteWithoutJournal } from '../terminate-instance.js';
+import { unpauseInstance } from '../unpause-instance.js';
 
 /** What the rows need to carry. */
 export const recoveryAttributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'numa_topology'] as const;
@@ -64,6 +65,10 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
       return later(deps, uuid, 'stop', (signal) => performOwn(deps, stopInstance, context, { instance, clean_shutdown: true }, signal));
     case 'start':
       return later(deps, uuid, 'start', (signal) => performOwn(deps, startInstance, context, { instance }, signal));
+    case 'pause':
+      return later(deps, uuid, 'pause', (signal) => performOwn(deps, pauseInstance, context, { instance }, signal));
+    case 'unpause':
+      return later(deps, uuid, 'unpause', (signal) => performOwn(deps, unpauseInstance, context, { instance }, signal));
     case 'reboot':
       return later(deps, uuid, 'reboot', (signal) => rebootAgain(deps, context, instance, action.type, signal));
     default:
@@ -72,7 +77,7 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
 }
 
 /** Behind the gate and not awaited: a guest that takes a minute to stop must not keep the service down. */
-function later(deps: ComputeDeps, uuid: InstanceUuid, kind: 'start' | 'stop' | 'reboot' | 'plug' | 'delete', work: (signal: AbortSignal) => Promise<void>): void {
+function later(deps: ComputeDeps, uuid: InstanceUuid, kind: GateKind, work: (signal: AbortSignal) => Promise<void>): void {
   deps.gate.run(uuid, kind, work).catch((err: unknown) => deps.log.error({ err, instance: uuid, kind }, 'recovery of an instance failed'));
 }
 
@@ -90,12 +95,6 @@ async function plugAgain(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, 
   }
 }
 
-async function rebootAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, type: 'SOFT' | 'HARD', signal: AbortSignal): Promise<void> {
-  // The method begins with the "pending" task whatever it was; the row must match what it expects.
-  await saveState(deps, context, instance, { taskState: type === 'SOFT' ? taskStates.rebootPending : taskStates.rebootPendingHard });
-  await performOwn(deps, rebootInstance, context, { instance, reboot_type: type }, signal);
-}
-
 async function resumeGuest(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> {
   await saveState(deps, context, instance, { taskState: taskStates.poweringOn });
   try {
@@ -107,12 +106,8 @@ async function resumeGuest(deps: ComputeDeps, context: RequestContext, instance:
 }
 
 async function deleteAgain(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void> {
-  const never = new AbortController().signal;
-  const run = async (steps: readonly Step[]): Promise<void> => {
-    for (const step of steps) if ((await step.look()) !== 'done') await step.act(never);
-  };
   try {
-    await deleteInstance(deps, context, instance, run);
+    await deleteWithoutJournal(deps, context, instance, new AbortController().signal);
   } catch (error) {
     await saveState(deps, context, instance, { vmState: vmStates.error });
     throw error;

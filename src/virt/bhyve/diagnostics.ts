@@ -6,6 +6,7 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import type { GuestDiagnostics } from '../types.js';
 import type { MachineSpec } from './machine-spec.js';
 import type { Observation } from './observe-guest.js';
+import { isStopped } from './proof.js';
 
 type NicFigures = GuestDiagnostics['nics'][number];
 
@@ -66,7 +67,7 @@ export async function readDiagnostics(host: Host, clock: Clock, instance: Instan
     if (code === 0) nics.push(parseTapFigures(stdout, tapName, mac));
   }
   return {
-    state: process.state.startsWith('T') ? 'paused' : 'running',
+    state: isStopped(process) ? 'paused' : 'running',
     uptimeSeconds: Math.max(0, Math.floor(clock.now().getTime() / 1000) - process.startedAtSeconds),
     memoryMaximumMiB: spec.definition.memoryMiB,
     memoryUsedMiB: Math.floor(process.residentKiB / 1024),

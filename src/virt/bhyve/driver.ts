@@ -14,9 +14,12 @@ import { assertUsable, probeCapabilities } from './capabilities.js';
 import { defineGuest, readStoredSpec } from './define-guest.js';
 import { readDiagnostics } from './diagnostics.js';
 import { createGuestFiles } from './guest-files.js';
+import { injectNmi } from './inject-nmi.js';
 import { readInventory } from './inventory.js';
 import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
+import { pauseGuest, unpauseGuest } from './pause.js';
+import { isStopped } from './proof.js';
 import { fixedSlots } from './slot-map.js';
 import { trimLogs } from './trim-logs.js';
 import { interpretVerdict } from './verdict.js';
@@ -88,8 +91,8 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       if (seen.kind === 'ended') return { kind: 'stopped', verdict: seen.verdict === null ? null : interpretVerdict(seen.verdict) };
       if (seen.kind === 'left-over') return { kind: 'stopped', verdict: null };
       if (seen.kind === 'running') {
-        const { pid, startedAtSeconds, state: letters } = seen.process;
-        return { kind: 'running', pid, startedAtSeconds, isPaused: letters.startsWith('T') };
+        const { pid, startedAtSeconds } = seen.process;
+        return { kind: 'running', pid, startedAtSeconds, isPaused: isStopped(seen.process) };
       }
       // Between two runs of bhyve for long: the supervisor is at it, and Nova has no word for that but running.
       if (clock.monotonicMs() >= deadline) {
@@ -153,6 +156,9 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       if (seen.kind === 'running') noteRunning(instance, seen.process.pid);
       return isBack;
     }),
+    pause: (instance) => withGuest(instance, () => pauseGuest(lifecycle, instance)),
+    unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
+    injectNmi: (instance) => injectNmi(lifecycle, instance),
     destroy: (instance) => withGuest(instance, async () => {
       await destroyGuest(lifecycle, instance);
       watch.note(instance, null);
@@ -170,8 +176,9 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     consoleLog: (instance, tailLines) => files.consoleTail(instance, tailLines),
     async vncEndpoint(instance) {
       const spec = await files.readSpec(instance);
-      if (spec === undefined || spec.vnc === null || (await state(instance)).kind !== 'running') return null;
-      return { host: spec.vnc.address, port: spec.vnc.port };
+      if (spec === undefined || spec.vnc === null) return null;
+      const now = await state(instance);
+      return now.kind === 'running' && !now.isPaused ? { host: spec.vnc.address, port: spec.vnc.port } : null;
     },
     async diagnostics(instance) {
       const spec = await readStoredSpec(files, instance);

@@ -1,6 +1,7 @@
 /** Starting, stopping, rebooting and removing a guest. The caller holds the guest's mutex. */
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
+import { novaFaults } from '../../lib/nova-faults.js';
 import type { StopOptions } from '../types.js';
 import { cleanLeftovers, refuseStrangers } from './clean-up.js';
 import { refreshScreen, writeGuestFiles, type DefineDeps } from './define-guest.js';
@@ -27,6 +28,13 @@ async function settled(deps: LifecycleDeps, instance: InstanceUuid): Promise<Exc
     }
     await deps.clock.sleep(200);
   }
+}
+
+/** The guest's process. AgentError `guest-not-running` for a guest that is off. */
+export async function runningGuest(deps: LifecycleDeps, instance: InstanceUuid): Promise<Running> {
+  const seen = await settled(deps, instance);
+  if (seen.kind === 'running') return seen;
+  throw new AgentError('guest-not-running', `guest ${instance} does not run`, { wire: novaFaults.instanceNotRunning(instance) });
 }
 
 /** A verdict for a guest whose end nobody saw. */

@@ -6,7 +6,7 @@ import type { ProcessInfo } from '../../host/index.js';
 import type { Logger } from '../../observe/index.js';
 import type { HostCapabilities, StopOptions } from '../types.js';
 import { observeGuest, type ObserveDeps, type Observation } from './observe-guest.js';
-import { guestTitle } from './proof.js';
+import { isStopped, proofOfGuest } from './proof.js';
 
 const pollMs = 200;
 /** A caller that names no interval must not make us press the button without pause. */
@@ -21,10 +21,6 @@ export interface PowerDeps extends ObserveDeps {
   readonly capabilities: () => HostCapabilities;
 }
 
-const proofOf = (instance: InstanceUuid, process: ProcessInfo) => ({
-  pid: process.pid, startedAtSeconds: process.startedAtSeconds, command: guestTitle(instance),
-});
-
 /**
  * Presses the power button each `retryMs` until the guest ended or `graceMs` are over; says whether it ended. Before the guest has switched
  * ACPI on, the signal ends bhyve at once: nothing runs yet that could lose data. arm64 has no power button: not pressed there.
@@ -32,10 +28,10 @@ const proofOf = (instance: InstanceUuid, process: ProcessInfo) => ({
 export async function pressPowerButton(deps: PowerDeps, instance: InstanceUuid, process: ProcessInfo, options: StopOptions): Promise<boolean> {
   if (deps.capabilities().architecture === 'arm64') return false;
   // A guest whose process is stopped (paused) cannot hear it.
-  if (process.state.startsWith('T')) return false;
+  if (isStopped(process)) return false;
   const deadline = deps.clock.monotonicMs() + options.graceMs;
   while (deps.clock.monotonicMs() < deadline) {
-    if (!(await deps.host.processes.signal(proofOf(instance, process), 'SIGTERM'))) break;
+    if (!(await deps.host.processes.signal(proofOfGuest(instance, process), 'SIGTERM'))) break;
     const left = deadline - deps.clock.monotonicMs();
     if (await waitForVerdict(deps, instance, Math.min(Math.max(options.retryMs, minRetryMs), left), options.signal)) return true;
   }
@@ -44,13 +40,14 @@ export async function pressPowerButton(deps: PowerDeps, instance: InstanceUuid, 
 
 /** Ends the guest without asking it. AgentError `guest-stop-failed` if even SIGKILL does not. */
 export async function forceOff(deps: PowerDeps, instance: InstanceUuid, process: ProcessInfo): Promise<void> {
-  if (!process.state.startsWith('T')) {
+  // Neither would a paused one act on the power-off; SIGKILL ends it all the same.
+  if (!isStopped(process)) {
     // 255 with errno 37 when it is ending already: the wait tells.
     await deps.host.run('bhyvectl', [`--vm=${instance}`, '--force-poweroff'], { okExits: 'any' });
     if (await waitForEnd(deps, instance, forceMs)) return;
   }
   deps.log.warn({ instance }, 'a guest did not obey; killing bhyve');
-  await deps.host.processes.signal(proofOf(instance, process), 'SIGKILL');
+  await deps.host.processes.signal(proofOfGuest(instance, process), 'SIGKILL');
   if (await waitForEnd(deps, instance, killMs)) return;
   throw new AgentError('guest-stop-failed', `bhyve of ${instance} (pid ${process.pid}) does not end: see procstat -kk ${process.pid}`, { retry: 'later' });
 }

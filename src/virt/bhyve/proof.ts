@@ -4,7 +4,7 @@
  *  - the status file of this boot names its pid, and it started when that file says (the supervisor was killed, the guest lives on).
  * A process with the right title and neither of these is a stranger: reported, never signalled, never started over.
  */
-import type { ProcessInfo } from '../../host/index.js';
+import type { ProcessInfo, ProcessProof } from '../../host/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { isFromBoot } from './boot-id.js';
 import type { SupervisorStatus } from './verdict.js';
@@ -28,6 +28,14 @@ export interface Whose {
 }
 
 export const guestTitle = (instance: InstanceUuid): string => `bhyve: ${instance}`;
+
+/** What a signal to a guest's bhyve is sent by. */
+export const proofOfGuest = (instance: InstanceUuid, process: ProcessInfo): ProcessProof => ({
+  pid: process.pid, startedAtSeconds: process.startedAtSeconds, command: guestTitle(instance),
+});
+
+/** ps says T for a process that SIGSTOP has stopped: a paused guest. */
+export const isStopped = (process: ProcessInfo): boolean => process.state.startsWith('T');
 
 /** Whether the status file says that `process` is the guest's bhyve; the title is checked as well. */
 export function isNamedByStatus(process: ProcessInfo, { instance, status, boot }: Whose): boolean {

@@ -102,7 +102,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
   const deps: ComputeDeps = {
     options: {
       host, node: host, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 300_000, isVifPluggingFatal: true, shutdownTimeoutMs: 60_000, shutdownRetryMs: 10_000,
-      forceConfigDrive: false, resumeGuestsOnHostBoot: false, isGroupPolicyUpcallDisabled: false, defaultAccessIpNetwork: null, trackInstanceChanges: true,
+      forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultAccessIpNetwork: null, trackInstanceChanges: true,
       consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false,
       vnc: { proxyClientAddress: '10.0.0.1', novncProxyBaseUrl: 'http://127.0.0.1:6080/vnc_auto.html' }, ...settings.options,
     },
@@ -219,6 +219,10 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
     const guest = world.folders.get(instance);
     return guest !== undefined && guest !== 'empty' && guest.isRunning;
   };
+  const isPaused = (instance: InstanceUuid): boolean => {
+    const guest = world.folders.get(instance);
+    return guest !== undefined && guest !== 'empty' && guest.isPaused === true;
+  };
   return {
     inventory: async () => ({
       vcpus: 8, memoryMiB: 16384, memoryUsedMiB: 3000, hypervisorVersion: 13002000, hypervisorHostname: host, cpuInfo: '{"arch":"x86_64"}', supportedArchitectures: ['x86_64'],
@@ -227,7 +231,7 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
     capabilities: { ...capabilities },
     onEvent: (listener) => { listeners.push(listener); },
     consoleLog: async (instance, lines) => (world.folders.has(instance) ? ['one', 'two', 'three'].slice(-(lines ?? 3)).join('\n') : undefined),
-    vncEndpoint: async (instance) => (isRunning(instance) ? { host: '10.0.0.1', port: 5900 } : null),
+    vncEndpoint: async (instance) => (isRunning(instance) && !isPaused(instance) ? { host: '10.0.0.1', port: 5900 } : null),
     diagnostics: async (instance) => ({
       state: isRunning(instance) ? 'running' : 'shutdown', uptimeSeconds: 7, memoryMaximumMiB: 64, memoryUsedMiB: 32, cpus: [{ id: 0, timeNs: 5n }], nics: [], disks: [],
     }),
@@ -236,13 +240,13 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
 }
 
 /** Disk, folder and (unless it is off) a running guest of an instance that was built before. */
-export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
+export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; isPaused?: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
   const instance = uuid as InstanceUuid;
   const nics = (options.vifs ?? []).map((vif) => ({ port: vif.id, tapName: vif.devname, mac: vif.address, mtu: 1500, model: 'virtio' as const }));
   node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached' }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
-    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, starts: 1,
+    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1,
   });
   if (!options.isRunning) return;
   for (const nic of nics) {

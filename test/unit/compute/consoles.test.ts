@@ -37,6 +37,12 @@ describe('get_vnc_console', () => {
     expect(await vnc()).toEqual({ fault });
   });
 
+  test('of a paused server is refused as InstanceNotReady, because its screen would not answer; its old port is not valid either', async () => {
+    await node.deps.driver.pause(String(row['uuid']) as never);
+    expect(await vnc()).toEqual({ fault: 'InstanceNotReady' });
+    expect(await check('5900')).toEqual({ result: false });
+  });
+
   test('of a host without framebuffer says that there is no such console', async () => {
     Object.assign(node.deps.driver.capabilities, { hasFramebuffer: false });
     node.deps.driver.vncEndpoint = async () => null;

@@ -6,7 +6,7 @@ import { createTestNode, providerUuid, putGuest, wireObject, type TestNode } fro
 import type { Vif } from '../../../src/network/index.js';
 
 type Data = Record<string, unknown>;
-type GuestBefore = 'none' | 'running' | 'stopped';
+type GuestBefore = 'none' | 'running' | 'paused' | 'stopped';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
 const port = '22222222-2222-4222-8222-222222222222';
@@ -30,7 +30,7 @@ async function before(row: Data, guest: GuestBefore, options: Partial<ComputeOpt
   });
   node.placement.allocate(uuid, { [providerUuid]: { resources: { VCPU: 1 } } });
   await node.placement.createProvider(providerUuid, 'fakea');
-  if (guest !== 'none') putGuest(node, uuid, { isRunning: guest === 'running', vifs: [vif] });
+  if (guest !== 'none') putGuest(node, uuid, { isRunning: guest !== 'stopped', isPaused: guest === 'paused', vifs: [vif] });
   return node;
 }
 
@@ -74,6 +74,12 @@ const cases: readonly Case[] = [
     { name: `${task}, guest runs: it was through`, row: { task_state: task }, guest: 'running', then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
   ]),
   { name: 'pausing, guest runs: it never was', row: { task_state: 'pausing' }, guest: 'running', then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
+  { name: 'pausing, and the guest is paused: paused', row: { task_state: 'pausing' }, guest: 'paused', then: { vm_state: 'paused', task_state: null, power_state: 3 }, leaves: whole('running'), starts: 1 },
+  { name: 'unpausing, and the guest is paused: unpaused', row: { vm_state: 'paused', task_state: 'unpausing', power_state: 3 }, guest: 'paused', then: { vm_state: 'active', task_state: null, power_state: 1 }, leaves: whole('running'), starts: 1 },
+  { name: 'unpausing, guest runs: it was through', row: { vm_state: 'paused', task_state: 'unpausing', power_state: 3 }, guest: 'running', then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
+  { name: 'paused: left paused', row: { vm_state: 'paused', power_state: 3 }, guest: 'paused', options: { resumeGuestsOnHostBoot: true }, then: { vm_state: 'paused', task_state: null, power_state: 3 }, leaves: whole('running'), starts: 1 },
+  { name: 'paused by somebody else: left to them, whatever the operator wants', row: {}, guest: 'paused', options: { resumeGuestsOnHostBoot: true }, then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
+  { name: 'soft-deleted while it was deleted: deleted', row: { vm_state: 'soft-delete', task_state: 'deleting', power_state: 4 }, guest: 'stopped', then: { vm_state: 'deleted', deleted: true }, leaves: nothing },
   { name: 'powering-off: stopped', row: { task_state: 'powering-off' }, guest: 'running', then: { vm_state: 'stopped', task_state: null, power_state: 4 }, leaves: whole('stopped') },
   { name: 'powering-off, and it is off: stopped', row: { task_state: 'powering-off' }, guest: 'stopped', then: { vm_state: 'stopped', task_state: null, power_state: 4 }, leaves: whole('stopped') },
   { name: 'powering-on: started', row: { vm_state: 'stopped', task_state: 'powering-on', power_state: 4 }, guest: 'stopped', then: { vm_state: 'active', task_state: null, power_state: 1 }, leaves: whole('running'), starts: 2 },

@@ -101,6 +101,17 @@ test('a guest that powers itself off makes its server stopped at once', async ()
   expect(row).toMatchObject({ vm_state: 'stopped', task_state: null, power_state: 4 });
 });
 
+test('with handle_virt_lifecycle_events off the power sync finds out', async () => {
+  Object.assign(node.deps, { options: { ...node.deps.options, handlesLifecycleEvents: false } });
+  await node.join();
+  await node.deps.driver.stop(uuid, { graceMs: 0, retryMs: 0 });
+  node.tell({ instance: uuid, kind: 'stopped', verdict: { kind: 'powered-off', at: '2026-11-23T04:00:00Z' } });
+  await node.settled();
+  expect(row).toMatchObject({ vm_state: 'active' });
+  await powerSync(node.deps, 600).run(never);
+  expect(row).toMatchObject({ vm_state: 'stopped', task_state: null, power_state: 4 });
+});
+
 test('a guest that reboots itself stays active', async () => {
   await node.join();
   node.forget();

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { StandInNode } from './lab-node.js';
+import { stopTogether } from './stop-together.js';
 
 export interface Machine {
   readonly pid: number;
@@ -38,6 +39,7 @@ export async function startMachine(node: StandInNode, args: readonly string[]): 
     },
   };
   await talk.ready;
+  stopTogether(machine.pid);
   return machine;
 }
 
