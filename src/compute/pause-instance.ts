@@ -11,6 +11,7 @@ import { saveWithPower } from './save-state.js';
 export const pauseInstance: InstanceMethod<OnlyInstance> = {
   kind: 'instance',
   rpc: 'pause_instance',
+  availability: { status: 'works', reason: 'by stopping the process of bhyve; no VNC meanwhile' },
   args: onlyInstance,
   wrappers: { revertsTask: true, event: 'compute_pause_instance', recordsFault: true },
   gate: 'pause',

@@ -16,6 +16,7 @@ type Args = z.infer<typeof args>;
 export const setAdminPassword: InstanceMethod<Args> = {
   kind: 'instance',
   rpc: 'set_admin_password',
+  availability: { status: 'refused', reason: 'there is no agent in the guest that could do it' },
   args,
   wrappers: { revertsTask: false, event: 'compute_set_admin_password', recordsFault: true },
   gate: null, // nothing is touched

@@ -13,6 +13,7 @@ import { saveWithPower } from './save-state.js';
 export const softDeleteInstance: InstanceMethod<OnlyInstance> = {
   kind: 'instance',
   rpc: 'soft_delete_instance',
+  availability: { status: 'works', reason: 'with [DEFAULT] reclaim_instance_interval above 0, here and in nova-api' },
   args: onlyInstance,
   wrappers: { revertsTask: true, event: 'compute_soft_delete_instance', recordsFault: true },
   gate: 'soft-delete',

@@ -6,6 +6,7 @@ import { onlyInstance, type OnlyInstance } from './questions.js';
 export const triggerCrashDump: InstanceMethod<OnlyInstance> = {
   kind: 'instance',
   rpc: 'trigger_crash_dump',
+  availability: { status: 'works', reason: 'on amd64' },
   args: onlyInstance,
   wrappers: { revertsTask: false, event: 'compute_trigger_crash_dump', recordsFault: true },
   gate: 'crash-dump',
