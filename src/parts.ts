@@ -42,6 +42,8 @@ export interface CloudParts {
   readonly placement: PlacementClient;
   readonly neutron: NeutronClient;
   readonly glance: GlanceClient;
+  /** Base URL of Glance. */
+  readonly glanceUrl: () => Promise<string>;
   close(): Promise<void>;
 }
 
@@ -70,11 +72,13 @@ export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal:
   const neutron = createNeutronClient({
     session: session('neutron'), serviceUser, endpoint: endpointOf(config.neutron), extensionsMs: config.neutron.extension_sync_interval * 1000, clock,
   });
+  const glanceSession = session('glance');
   const glance = createGlanceClient({
-    session: session('glance'), serviceUser, endpoint: endpointOf(config.glance), apiServers: config.glance.api_servers, numRetries: config.glance.num_retries, clock, log: httpLog,
+    session: glanceSession, serviceUser, endpoint: endpointOf(config.glance), apiServers: config.glance.api_servers, numRetries: config.glance.num_retries, clock, log: httpLog,
   });
   return {
     rpc, conductor, placement, neutron, glance,
+    glanceUrl: async () => config.glance.api_servers[0] ?? await glanceSession.endpoint(endpointOf(config.glance)),
     async close() {
       sessions.forEach((one) => one.close());
       await rpc.close();

@@ -18,9 +18,10 @@ import { systemClock, withTimeout } from './lib/clock.js';
 import { createL2Agent, createPlugger, createPorts, type L2AgentService, type Plugger } from './network/index.js';
 import type { Logger, Metrics } from './observe/index.js';
 import { adminContext } from './rpc/context.js';
-import type { RpcServer } from './rpc/index.js';
+import type { Notifier, RpcServer } from './rpc/index.js';
 import { createConfigDriveWriter } from './storage/index.js';
 import { computeOptionsOf, resourceOptionsOf } from './options.js';
+import { makeNotifications, openNotifiers } from './notification-parts.js';
 import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
 import { dutiesOf } from './duties.js';
 import { runHeartbeat, startDuties } from './periodic/index.js';
@@ -52,6 +53,7 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
   await node.host.files.makeDirectory(config.DEFAULT.state_path, 0o700);
   const claim = await claimFolder(config.DEFAULT.state_path);
   const cloud = makeCloud(config, log, metrics, stopping.signal);
+  const notifiers = openNotifiers(config, log, metrics);
   const bothSignals = AbortSignal.any([options.signal, stopping.signal]);
   const startedMs = clock.monotonicMs();
   try {
@@ -61,11 +63,12 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
       cloud.conductor.waitUntilAlive(bothSignals),
     ]);
     log.info({ release: capabilities.release, architecture: capabilities.architecture }, 'host is usable');
-    const run = await serve(options, node, cloud, stopping);
+    const run = await serve(options, node, { ...cloud, notifiers }, stopping);
     log.info({ ms: Math.round(clock.monotonicMs() - startedMs) }, 'serving');
     return { ...run, stop: () => run.stop().finally(() => claim.release()) };
   } catch (error) {
     stopping.abort(shuttingDown());
+    await Promise.all(notifiers.map((notifier) => notifier.close(0)));
     await cloud.close();
     await node.driver.close();
     await claim.release();
@@ -73,7 +76,7 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
   }
 }
 
-async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, stopping: AbortController): Promise<AgentRun> {
+async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud }: CloudParts & { readonly notifiers: readonly Notifier[] }, stopping: AbortController): Promise<AgentRun> {
   const { config, log, metrics } = options;
   const { conductor, rpc } = cloud;
   const { DEFAULT: main } = config;
@@ -88,7 +91,7 @@ async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, st
   const journal = await openJournal(`${main.state_path}/journal`, { clock, log: log.child({ part: 'journal' }), metrics });
   const plan = planJournal(journal.unfinished());
   const { l2, plugger } = makeWiring(options, node, cloud);
-  const deps = makeCompute(options, { node, cloud, plugger, journal, uuid, resumedOperations: plan.resumed });
+  const deps = makeCompute(options, { node, cloud, notifiers, plugger, journal, uuid, resumedOperations: plan.resumed });
 
   const background: Promise<void>[] = [];
   if (l2 !== null) background.push(l2.run(stopping.signal));
@@ -113,6 +116,7 @@ async function serve(options: RunOptions, node: NodeParts, cloud: CloudParts, st
       await stopDuties();
       stopping.abort(shuttingDown());
       await Promise.all(background);
+      await Promise.all(notifiers.map((notifier) => notifier.close()));
       await cloud.close();
       await node.driver.close();
       await journal.close();
@@ -125,6 +129,7 @@ const ownContext: ComputeDeps['ownContext'] = (readDeleted = 'no') => adminConte
 interface Made {
   readonly node: NodeParts;
   readonly cloud: CloudParts;
+  readonly notifiers: readonly Notifier[];
   readonly plugger: Plugger;
   readonly journal: Journal;
   /** Of the ComputeNode and the provider. */
@@ -133,7 +138,7 @@ interface Made {
 }
 
 /** What the RPC methods and the duties work with. */
-function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, plugger, journal, uuid, resumedOperations }: Made): ComputeDeps {
+function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifiers, plugger, journal, uuid, resumedOperations }: Made): ComputeDeps {
   const { conductor } = cloud;
   const { DEFAULT: main } = config;
   const { driver, host, storage } = node;
@@ -145,7 +150,7 @@ function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, plugge
       conductor, placement: cloud.placement, driver, storage, clock, log: log.child({ part: 'resources' }), uuid, options: resourceOptionsOf(config, main.host),
     }),
     configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain }),
-    gate: createGate({ log, metrics }), waiters: createEventWaiters(),
+    gate: createGate({ log, metrics }), waiters: createEventWaiters(), notifications: makeNotifications(config, { ...cloud, notifiers }, log.child({ part: 'notifications' })),
     buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
   };
 }

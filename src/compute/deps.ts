@@ -13,6 +13,7 @@ import type { ConfigDriveWriter, NodeStorage } from '../storage/index.js';
 import type { Plugger, Ports } from '../network/index.js';
 import type { HypervisorDriver } from '../virt/index.js';
 import type { EventWaiters, Gate } from '../instances/index.js';
+import type { Notifications } from './notifications/notifications.js';
 import type { ResourceTracker } from './resources/index.js';
 
 /** Options by nova.conf's names, already in the units of their suffix. */
@@ -50,6 +51,7 @@ export interface ComputeDeps {
   readonly configDrive: ConfigDriveWriter;
   readonly gate: Gate;
   readonly waiters: EventWaiters;
+  readonly notifications: Notifications;
   readonly journal: Journal;
   /** Operations that were begun before the agent was last restarted. */
   readonly resumedOperations: ReadonlySet<OperationId>;

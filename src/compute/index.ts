@@ -8,7 +8,7 @@
  *   row changed meanwhile    the expected-task check fails; we step back, what we made is removed
  */
 export type { ComputeDeps, ComputeOptions } from './deps.js';
-export { computeEndpoint, computeRpcVersion } from './endpoint.js';
+export { computeEndpoint, computeRpcVersion, registeredMethods } from './endpoint.js';
 export { abilities, type Ability } from './abilities.js';
 export { methodRegistry, type MethodEntry } from './method-registry.js';
 export type { Availability } from './operation.js';
@@ -22,3 +22,5 @@ export { deleteWithoutJournal } from './terminate-instance.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';
 export * from './resources/index.js';
+export { guestName } from './guest-definition.js';
+export { createNotifications, noNotifications, type Notifications } from './notifications/notifications.js';

@@ -16,6 +16,8 @@ import type { RequestContext } from '../rpc/context.js';
 import type { IncomingMessage, RpcMethod } from '../rpc/index.js';
 import type { ComputeDeps } from './deps.js';
 import { isInstanceGone } from './error-text.js';
+import { eventsOf } from './notifications/events.js';
+import { notified } from './notifications/notifications.js';
 import { wrapped, type Wrappers } from './wrappers.js';
 
 export interface Operation<Args> {
@@ -98,12 +100,18 @@ function parseArgs<Args>(method: Common<Args>, message: IncomingMessage): Args {
 export function hostMethod<Args>(deps: ComputeDeps, method: HostMethod<Args>): RpcMethod {
   return {
     rpc: method.rpc,
-    handle: async (message) =>
-      method.run({
-        id: operationIdOf(message.messageId), args: parseArgs(method, message), context: message.context, deps,
-        log: deps.log.child({ rpc: method.rpc, req: message.context.requestId }), signal: new AbortController().signal,
-        isResumed: false, wireArgs: message.args,
-      }),
+    async handle(message) {
+      try {
+        return await method.run({
+          id: operationIdOf(message.messageId), args: parseArgs(method, message), context: message.context, deps,
+          log: deps.log.child({ rpc: method.rpc, req: message.context.requestId }), signal: new AbortController().signal,
+          isResumed: false, wireArgs: message.args,
+        });
+      } catch (error) {
+        deps.notifications.exception({ rpc: method.rpc, context: message.context, args: message.args }, error);
+        throw error;
+      }
+    },
   };
 }
 
@@ -198,13 +206,16 @@ async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
     log.info({ isResumed: request.isResumed }, 'operation began');
   }
   try {
-    const result = await wrapped(deps, method.wrappers, request.context, instance, () => method.run(operation));
+    const subject = { rpc: method.rpc, context: request.context, args: request.wireArgs };
+    const result = await wrapped(deps, method.wrappers, request.context, instance, () =>
+      notified(deps.notifications, subject, instance, eventsOf(method.rpc), () => method.run(operation)));
     if (countedGates.has(method.gate)) await deps.tracker.update(request.context, instance);
     await finish('succeeded');
     if (method.isJournalled) log.info({ ms: Math.round(deps.clock.monotonicMs() - startedMs) }, 'operation ended');
     return result;
   } catch (error) {
     if (codeOf(error) === 'shutting-down') throw error; // stays open; finished after the restart
+    deps.notifications.exception({ rpc: method.rpc, context: request.context, args: request.wireArgs }, error);
     await finish('failed');
     throw error;
   }

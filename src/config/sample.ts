@@ -16,6 +16,7 @@ const sectionHelp: Readonly<Record<string, string>> = {
   cinder: 'Cinder.',
   service_user: "Our own token beside the user's.",
   vnc: 'Consoles.',
+  oslo_messaging_notifications: 'Notifications about what is done to servers, for billing and the like. Off unless a driver is named.',
   oslo_messaging_rabbit: 'How the queues of this cloud are declared. Copy it from the other services.',
 };
 

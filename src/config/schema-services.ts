@@ -99,3 +99,18 @@ export const rabbitSection = {
   direct_mandatory_flag: option(boolean, 'true', 'Read so that a shared nova.conf works, without effect: the broker is always asked to say so when a reply queue does not exist any more.'),
   enable_cancel_on_failover: option(boolean, 'false', 'Read so that a shared nova.conf works, without effect: a cancelled consumer is always set up anew.'),
 };
+
+export const messagingNotificationsSection = {
+  driver: option(list(choice('messaging', 'messagingv2', 'log', 'noop')), '', 'How notifications are sent; not set: not at all. messagingv2 is what Ceilometer and others read.'),
+  transport_url: optional(text, 'The bus for notifications; not set: that of [DEFAULT] transport_url.', { secret: true }),
+  topics: option(list(text), 'notifications', 'Topics of unversioned notifications; a queue TOPIC.info, TOPIC.error of each.'),
+  retry: option(integer({ min: -1 }), '-1', 'Read so that a shared nova.conf works, without effect: a notification is tried again until it is sent, while at most 1000 wait.'),
+};
+
+export const notificationsSection = {
+  notification_format: option(choice('unversioned', 'versioned', 'both'), 'unversioned', 'Which notifications are sent.'),
+  versioned_notifications_topics: option(list(text), 'versioned_notifications', 'Topics of versioned notifications.'),
+  notify_on_state_change: optional(choice('vm_state', 'vm_and_task_state'), 'Read so that a shared nova.conf works, without effect: compute.instance.update is sent by the conductor, which has an option of the same name.'),
+  default_level: option(choice('DEBUG', 'INFO', 'WARN', 'ERROR', 'CRITICAL'), 'INFO', 'Read so that a shared nova.conf works, without effect: Nova does not use it either.'),
+  bdms_in_notifications: option(boolean, 'false', 'Also tell of the volumes of a server in versioned notifications.'),
+};

@@ -27,6 +27,8 @@ export const schema = {
   workarounds: compute.workaroundsSection,
   api: compute.apiSection,
   oslo_messaging_rabbit: services.rabbitSection,
+  oslo_messaging_notifications: services.messagingNotificationsSection,
+  notifications: services.notificationsSection,
 } satisfies Readonly<Record<string, SectionSchema>>;
 
 export type SectionName = keyof typeof schema;

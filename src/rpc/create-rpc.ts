@@ -8,7 +8,8 @@ import type { ChannelDeps } from './channels.js';
 import { createRpcClient } from './client.js';
 import type { LoginMethod, TlsOptions } from './connect-options.js';
 import { createConnection, defaultRetry, type RetryOptions } from './connection.js';
-import { createPublisher } from './publisher.js';
+import { createNotifier, type Notifier } from './notifier.js';
+import { createPublisher, type Publisher } from './publisher.js';
 import { createSelfCall, type SelfCall } from './self-call.js';
 import { createRpcServer, type SupervisedServer } from './server.js';
 import { checkTopologyOptions, defaultTopology, type TopologyOptions } from './topology.js';
@@ -49,7 +50,7 @@ export interface RpcOptions {
 
 const TLS_QUERY = ['ssl', 'ssl_ca_file', 'ssl_cert_file', 'ssl_key_file'];
 
-function tlsOf(options: RpcOptions, query: Readonly<Record<string, string>>): TlsOptions | null {
+function tlsOf(options: Pick<RpcOptions, 'tls'>, query: Readonly<Record<string, string>>): TlsOptions | null {
   const asked = query['ssl'];
   const isOn = asked === undefined ? options.tls !== undefined && options.tls !== null && options.tls.isOn !== false : ['1', 'true', 'yes', 'on'].includes(asked.toLowerCase());
   if (!isOn) return null;
@@ -61,23 +62,20 @@ function tlsOf(options: RpcOptions, query: Readonly<Record<string, string>>): Tl
   };
 }
 
-/**
- * Starts to connect at once and for ever. Throws only for options that can never work: AgentError `rpc-transport-url`,
- * `rpc-topology-refused`.
- */
-export function createRpc(options: RpcOptions): Rpc {
+interface Connected { readonly channelDeps: ChannelDeps; readonly publisher: Publisher; readonly topology: TopologyOptions; readonly exchange: string }
+
+type ConnectOptions = Pick<RpcOptions, 'transportUrl' | 'clock' | 'metrics' | 'exchange' | 'topology' | 'tls' | 'loginMethod' | 'heartbeatSeconds' | 'retry' | 'random'>;
+
+/** One connection to the broker with a channel for sending; not started yet. */
+function connect(options: ConnectOptions, log: Logger): Connected {
   const url = parseTransportUrl(options.transportUrl);
   const topology: TopologyOptions = { ...defaultTopology, ...options.topology };
   checkTopologyOptions(topology);
   const { clock, metrics } = options;
-  const log = options.log.child({ part: 'rpc' });
   const ignored = Object.keys(url.query).filter((key) => !TLS_QUERY.includes(key));
   if (ignored.length > 0) log.warn({ options: ignored }, 'options in transport_url ignored; set them in [oslo_messaging_rabbit]');
   const random = options.random ?? Math.random;
   const retry = { ...defaultRetry, ...options.retry };
-  const topics = options.topics ?? ['compute', 'compute-alt'];
-  const intervalMs = options.reportIntervalMs ?? 10_000;
-
   const connection = createConnection({
     hosts: url.hosts, retry, clock, log, metrics, random,
     dial: {
@@ -91,8 +89,27 @@ export function createRpc(options: RpcOptions): Rpc {
     },
   });
   const channelDeps: ChannelDeps = { connection, retry, clock, log, metrics, random };
-  const publisher = createPublisher(channelDeps);
-  const exchange = options.exchange ?? 'nova';
+  return { channelDeps, publisher: createPublisher(channelDeps), topology, exchange: options.exchange ?? 'nova' };
+}
+
+/** Notifications over a connection of their own; throws as createRpc does. */
+export function openNotifier(options: ConnectOptions & { readonly log: Logger; readonly hasEnvelope: boolean }): Notifier {
+  const log = options.log.child({ part: 'notifier' });
+  const { channelDeps, exchange, publisher, topology } = connect(options, log);
+  channelDeps.connection.start();
+  return createNotifier({ connection: channelDeps.connection, publisher, topology, exchange, hasEnvelope: options.hasEnvelope, clock: options.clock, log });
+}
+
+/**
+ * Starts to connect at once and for ever. Throws only for options that can never work: AgentError `rpc-transport-url`,
+ * `rpc-topology-refused`.
+ */
+export function createRpc(options: RpcOptions): Rpc {
+  const { clock, metrics } = options;
+  const { channelDeps, exchange, publisher, topology } = connect(options, options.log.child({ part: 'rpc' }));
+  const { connection, log } = channelDeps;
+  const topics = options.topics ?? ['compute', 'compute-alt'];
+  const intervalMs = options.reportIntervalMs ?? 10_000;
   const client = createRpcClient({ ...channelDeps, publisher, topology, exchange, responseTimeoutMs: options.responseTimeoutMs ?? 60_000 });
   let server: SupervisedServer | undefined;
   let selfCall: SelfCall | undefined;

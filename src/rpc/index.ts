@@ -27,7 +27,8 @@
  */
 export type * from './types.js';
 export { adminContext, contextFromWire, elevated, type RequestContext } from './context.js';
-export { createRpc, type RpcOptions } from './create-rpc.js';
+export { createRpc, openNotifier, type RpcOptions } from './create-rpc.js';
 export { RemoteError, isRemote, isSilence } from './remote-error.js';
 export type { TopologyOptions } from './topology.js';
 export type { TlsOptions } from './connect-options.js';
+export type { Notification, NotificationPriority, Notifier } from './notifier.js';

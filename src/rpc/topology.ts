@@ -93,16 +93,20 @@ export const fanoutExchange = (options: TopologyOptions, topic: string): Exchang
   name: `${topic}_fanout`, type: 'fanout', durable: options.transientQuorumQueue, autoDelete: true,
 });
 
-/** The queues of one served topic: shared, of this host, and the fanout queue of that name. */
-export function serverQueues(options: TopologyOptions, target: { exchange: string; topic: string; host: string; fanoutQueue: string }): readonly QueuePlan[] {
-  const exchange = topicExchange(options, target.exchange);
-  const topicQueue = (name: string): QueuePlan => ({
+/** A queue that outlives us, bound to the exchange by its own name. */
+export function namedQueue(options: TopologyOptions, exchangeName: string, name: string): QueuePlan {
+  const exchange = topicExchange(options, exchangeName);
+  return {
     name, role: 'topic', durable: exchange.durable, autoDelete: options.autoDelete,
     arguments: queueArguments(options, options.quorumQueue, false), binding: { exchange, routingKey: name },
-  });
+  };
+}
+
+/** The queues of one served topic: shared, of this host, and the fanout queue of that name. */
+export function serverQueues(options: TopologyOptions, target: { exchange: string; topic: string; host: string; fanoutQueue: string }): readonly QueuePlan[] {
   return [
-    topicQueue(target.topic),
-    topicQueue(`${target.topic}.${target.host}`),
+    namedQueue(options, target.exchange, target.topic),
+    namedQueue(options, target.exchange, `${target.topic}.${target.host}`),
     { ...transientQueue(options, target.fanoutQueue), binding: { exchange: fanoutExchange(options, target.topic), routingKey: target.topic } },
   ];
 }

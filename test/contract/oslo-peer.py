@@ -3,6 +3,7 @@
 
 {"id", "do": "call", "target": {exchange?, topic, server?, fanout?, namespace?, version?}, "method", "args", "timeout"?, "monitor"?}
 {"id", "do": "cast", ...}      {"id", "do": "serve", "topic", "server"}      {"id", "do": "seen"}
+{"id", "do": "listen", "topics"}      {"id", "do": "notifications"}
 Answers: {"id", "result"} or {"id", "error": {"class", "module", "text", "remote_class", "code", "bases"}}
 """
 import json
@@ -41,6 +42,22 @@ class Endpoint:
         return {}['no such key']
 
 
+class Listener:
+    """What hears notifications, of each priority."""
+
+    def __init__(self):
+        self.heard = []
+
+    def _note(self, priority, ctxt, publisher_id, event_type, payload, metadata):
+        self.heard.append({'priority': priority, 'context': ctxt, 'publisher_id': publisher_id, 'event_type': event_type, 'payload': payload, 'metadata': metadata})
+
+    def info(self, *args):
+        self._note('info', *args)
+
+    def error(self, *args):
+        self._note('error', *args)
+
+
 def describe(error):
     return {'class': type(error).__name__, 'module': type(error).__module__, 'text': str(error),
             'remote_class': getattr(error, 'exc_type', None), 'code': getattr(error, 'code', None),
@@ -52,6 +69,7 @@ def main():
     cfg.CONF([], project='interop', default_config_files=[])
     transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=sys.argv[1], allowed_remote_exmods=['nova.exception'])
     endpoint = Endpoint()
+    listener = Listener()
     lock = threading.Lock()
     context = {'request_id': 'req-interop', 'is_admin': True, 'user_id': None, 'project_id': None}
 
@@ -68,6 +86,13 @@ def main():
                 result = None
             elif order['do'] == 'seen':
                 result = endpoint.seen
+            elif order['do'] == 'listen':
+                notifications = oslo_messaging.get_notification_transport(cfg.CONF, url=sys.argv[1])
+                targets = [oslo_messaging.Target(exchange='nova', topic=topic) for topic in order['topics']]
+                oslo_messaging.get_notification_listener(notifications, targets, [listener], executor='threading').start()
+                result = None
+            elif order['do'] == 'notifications':
+                result = listener.heard
             else:
                 where = dict(order['target'])
                 where.setdefault('exchange', 'nova')

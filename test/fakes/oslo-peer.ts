@@ -29,7 +29,20 @@ export interface OsloPeer {
   serve(topic: string, server: string): Promise<void>;
   /** Arguments of the casts that its `note` method got. */
   seen(): Promise<readonly unknown[]>;
+  /** Listens for notifications with the real listener. */
+  listen(topics: readonly string[]): Promise<void>;
+  /** What it heard so far. */
+  notifications(): Promise<readonly HeardNotification[]>;
   stop(): Promise<void>;
+}
+
+export interface HeardNotification {
+  readonly priority: string;
+  readonly context: Readonly<Record<string, unknown>>;
+  readonly publisher_id: string;
+  readonly event_type: string;
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly metadata: Readonly<Record<string, unknown>>;
 }
 
 export async function startOsloPeer(transportUrl: string): Promise<OsloPeer> {
@@ -40,8 +53,12 @@ export async function startOsloPeer(transportUrl: string): Promise<OsloPeer> {
   child.stderr.on('data', (data: Buffer) => { complaints = (complaints + data.toString()).slice(-4000); });
   let last = 0;
   const answerOf = (id: number): Promise<PeerAnswer> => new Promise((resolve, reject) => {
-    waiting.set(id, resolve);
-    child.once('exit', () => reject(new Error(`oslo-peer ended:\n${complaints}`)));
+    const ended = (): void => reject(new Error(`oslo-peer ended:\n${complaints}`));
+    waiting.set(id, (answer) => {
+      child.off('exit', ended);
+      resolve(answer);
+    });
+    child.once('exit', ended);
   });
   createInterface({ input: child.stdout }).on('line', (line) => {
     const answer = JSON.parse(line) as PeerAnswer & { id: number };
@@ -64,6 +81,11 @@ export async function startOsloPeer(transportUrl: string): Promise<OsloPeer> {
       if (error !== undefined) throw new Error(error.text);
     },
     seen: async () => (await order({ do: 'seen' })).result as unknown[],
+    async listen(topics) {
+      const { error } = await order({ do: 'listen', topics });
+      if (error !== undefined) throw new Error(error.text);
+    },
+    notifications: async () => (await order({ do: 'notifications' })).result as HeardNotification[],
     async stop() {
       const gone = new Promise((resolve) => child.once('exit', resolve));
       child.kill('SIGKILL');

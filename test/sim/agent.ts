@@ -1,6 +1,6 @@
 /** One life of the agent's compute part on a World: from its start until it is killed or asked to end. */
 import { Semaphore } from 'async-mutex';
-import { computeEndpoint, joinCloud, planJournal, type ComputeDeps } from '../../src/compute/index.js';
+import { computeEndpoint, joinCloud, noNotifications, planJournal, type ComputeDeps } from '../../src/compute/index.js';
 import { createEventWaiters, createGate } from '../../src/instances/index.js';
 import { openJournal, type Journal } from '../../src/journal/index.js';
 import { systemClock } from '../../src/lib/clock.js';
@@ -47,7 +47,7 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
       consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, vnc: null,
     },
     conductor: fakeConductor(world, crash), ports: fakePorts(world, crash), plugger: fakePlugger(world, crash), storage: fakeStorage(world, crash), driver: fakeDriver(world, crash),
-    tracker: fakeTracker(world, crash), placement: fakePlacement(world, crash), glance: fakeGlance(), configDrive: fakeConfigDrive(world, crash), gate, waiters, journal,
+    tracker: fakeTracker(world, crash), placement: fakePlacement(world, crash), glance: fakeGlance(), configDrive: fakeConfigDrive(world, crash), gate, waiters, journal, notifications: noNotifications,
     resumedOperations: plan.resumed, buildSlots: new Semaphore(10), clock: systemClock, log: log.log, metrics, ownContext: (readDeleted = 'no') => adminContext({ readDeleted }),
   };
   world.deliver = (instance, name, tag) => void waiters.deliver(instance, name, tag, 'completed');

@@ -12,6 +12,8 @@ import type { NetworkInfo } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { elevated } from '../../rpc/context.js';
 import { isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import { createEvent } from '../notifications/events.js';
+import { notified } from '../notifications/notifications.js';
 import type { InstanceMethod, Operation } from '../operation.js';
 import { saveState } from '../save-state.js';
 import { wrapped } from '../wrappers.js';
@@ -46,7 +48,8 @@ async function build(operation: Build, groupPolicy: GroupPolicy): Promise<null> 
   await wrapped(deps, inner, context, instance, async () => {
     if (!(await takeOver(operation))) return;
     try {
-      await attempt(operation, groupPolicy);
+      const subject = { rpc: 'build_and_run_instance', context, args: operation.wireArgs };
+      await notified(deps.notifications, subject, instance, [createEvent], () => attempt(operation, groupPolicy));
     } catch (error) {
       const failure = classifyBuildFailure(error);
       if (failure.kind === 'interrupted') throw error;

@@ -3,7 +3,7 @@
  * Placement in memory; machine parts that behave but are none. Messages go in as from the broker; what is sent can be read in `rpc.sent`.
  */
 import { Semaphore } from 'async-mutex';
-import { computeEndpoint, createResourceTracker, joinCloud, planJournal, type ComputeDeps, type ComputeOptions } from '../../../src/compute/index.js';
+import { computeEndpoint, createResourceTracker, joinCloud, noNotifications, planJournal, type ComputeDeps, type ComputeOptions } from '../../../src/compute/index.js';
 import { createConductor } from '../../../src/conductor/index.js';
 import { createEventWaiters, createGate } from '../../../src/instances/index.js';
 import { parseImageId, parsePortId, type InstanceUuid, type PortId } from '../../../src/lib/ids.js';
@@ -109,7 +109,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
     conductor, clock, log: log.log, metrics: noMetrics, journal: createMemoryJournal(), ownContext, storage, driver, tracker, placement, configDrive,
     ports: createPorts({ neutron: neutron.client, conductor, clock, log: log.log }),
     plugger: pluggerOn(() => node, neutron, taps, background), glance: glanceOn(() => node),
-    gate: createGate({ log: log.log, metrics: noMetrics }), waiters: createEventWaiters(), resumedOperations: new Set(), buildSlots: new Semaphore(10),
+    gate: createGate({ log: log.log, metrics: noMetrics }), waiters: createEventWaiters(), notifications: noNotifications, resumedOperations: new Set(), buildSlots: new Semaphore(10),
   };
   const endpoint = computeEndpoint(deps);
   const node: TestNode = {
