@@ -126,7 +126,7 @@ describe('a guest on stock-13.2', () => {
   afterAll(async () => node.destroy());
 
   it('boots, finds what the cloud gave it, comes back from its own reboot and powers off at the button', async () => {
-    await writeConfigDrive('#cloud-config\nguest-action=reboot-after=4\n');
+    await writeConfigDrive('#cloud-config\nguest-action=reboot-after=9\n');
     const config = writeConfig();
     const console = readConsole();
     const first = await startRunning(['-k', config, uuid]);
@@ -134,6 +134,8 @@ describe('a guest on stock-13.2', () => {
     for (const line of [`guest: boot 1`, `guest: uuid ${uuid}`, 'guest: product OpenStack Foundation/OpenStack Nova', 'guest: disk vda serial-0123456789 134217728', 'guest: config-drive /dev/sr0',
       'guest: meta hostname guest.example', 'guest: user-data #cloud-config', `guest: net eth0 ${mac} ${address}/20 mtu 1450`]) expect(console.text()).toContain(line);
     await ok('ip', 'netns', 'exec', node.netns, 'ping', '-c', '1', '-W', '5', address);
+    await until(() => console.text().includes('guest: ssh'), 30_000, 'the guest does not serve SSH');
+    expect(await ok('ip', 'netns', 'exec', node.netns, 'bash', '-c', 'exec 3<>/dev/tcp/$0/22 && head -n 1 <&3', address)).toMatch(/^SSH-2\.0-dropbear/);
 
     const shown = await ok('ifconfig', tap);
     expect(shown).toContain(`Opened by PID ${first.process.pid}`);

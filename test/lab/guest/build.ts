@@ -3,7 +3,8 @@
  * install scripts would touch the boot loader), busybox, and systemd's EFI stub that makes kernel, initramfs and command line one
  * EFI program. Kept in LAB/guest under the hash of everything that goes into it.
  *
- *   GPT │ ESP, FAT: EFI/BOOT/BOOTX64.EFI │ 1 MiB `guest-counter`: how often this disk booted, and ticks
+ *   GPT │ ESP, FAT: EFI/BOOT/BOOTX64.EFI │ 1 MiB `guest-counter`: how often this disk booted, and ticks │ `guest-tools`: see tools.ts
+ *       │ 4 MiB `guest-data`, ext2: /mnt
  */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -13,6 +14,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gptImage } from './gpt.js';
+import { toolFiles, toolsArchive } from './tools.js';
 
 const run = promisify(execFile);
 /** Sources lie in the source tree also when this file runs compiled. */
@@ -26,6 +28,9 @@ const MODULES = ['button', 'evdev', 'virtio_pci', 'virtio_blk', 'virtio_net', 'v
 /** Quiet and quick under emulation; the console is com1, a panic reboots after a second. */
 const COMMAND_LINE = 'console=ttyS0,115200 quiet loglevel=3 panic=1 mitigations=off nokaslr no_timer_check tsc=reliable rcupdate.rcu_expedited=1 cryptomgr.notests random.trust_bootloader=on';
 const ESP_MIB = 40;
+const DATA_MIB = 4;
+const MIB = 2 ** 20;
+const LINUX_DATA = '0fc63daf-8483-4772-8e79-3d69d8477de4';
 
 export interface GuestImage {
   /** A raw disk image; upload it as disk_format=raw. */
@@ -41,21 +46,21 @@ export async function ensureGuestImage(labRoot: string): Promise<GuestImage> {
   mkdirSync(folder, { recursive: true });
   const hash = createHash('sha256');
   for (const file of ['init', 'flatten-json.awk', 'dhcp.sh']) hash.update(readFileSync(join(here, file)));
-  hash.update('layout 2');
+  for (const file of await toolFiles(here)) hash.update(readFileSync(file));
+  hash.update('layout 3');
   hash.update(readFileSync(BUSYBOX)).update(readFileSync(STUB)).update(COMMAND_LINE).update(MODULES.join()).update(await kernelVersion());
   const path = join(folder, `guest-${hash.digest('hex').slice(0, 16)}.raw`);
-  const bytes = (ESP_MIB + 4) * 2 ** 20;
-  if (existsSync(path)) return { path, bytes, isNew: false };
+  if (existsSync(path)) return { path, bytes: statSync(path).size, isNew: false };
   const work = mkdtempSync(join(tmpdir(), 'lab-guest-'));
   try {
-    const disk = await build(work, bytes);
+    const disk = await build(work, folder);
     const temporary = `${path}.${randomBytes(4).toString('hex')}`;
     copyFileSync(disk, temporary);
     renameSync(temporary, path);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  return { path, bytes, isNew: true };
+  return { path, bytes: statSync(path).size, isNew: true };
 }
 
 async function kernelVersion(): Promise<string> {
@@ -63,8 +68,8 @@ async function kernelVersion(): Promise<string> {
   return /Candidate: (\S+)/.exec(stdout)?.[1] ?? 'unknown';
 }
 
-async function build(work: string, bytes: number): Promise<string> {
-  const tree = await unpackKernel(work);
+async function build(work: string, folder: string): Promise<string> {
+  const tree = await unpackKernel(work, folder);
   const initrd = await buildInitrd(work, tree);
   const program = join(work, 'guest.efi');
   writeFileSync(join(work, 'cmdline'), COMMAND_LINE);
@@ -75,25 +80,37 @@ async function build(work: string, bytes: number): Promise<string> {
   const sections = [['osrel', join(work, 'osrel'), '0x30000'], ['cmdline', join(work, 'cmdline'), '0x40000'], ['linux', kernel, '0x50000'], ['initrd', initrd, `0x${initrdAt.toString(16)}`]] as const;
   await run('objcopy', [...sections.flatMap(([name, file, address]) => ['--add-section', `.${name}=${file}`, '--change-section-vma', `.${name}=${address}`]), STUB, program]);
   const esp = join(work, 'esp');
-  writeFileSync(esp, Buffer.alloc(ESP_MIB * 2 ** 20));
+  writeFileSync(esp, Buffer.alloc(ESP_MIB * MIB));
   await run('mkfs.vfat', ['-n', 'ESP', esp]);
   await run('mmd', ['-i', esp, '::/EFI', '::/EFI/BOOT']);
   await run('mcopy', ['-i', esp, program, '::/EFI/BOOT/BOOTX64.EFI']);
+  const data = join(work, 'data');
+  writeFileSync(data, Buffer.alloc(DATA_MIB * MIB));
+  await run('/sbin/mke2fs', ['-q', '-F', '-t', 'ext2', data]);
+  const partitions = [
+    { name: 'esp', type: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b', content: readFileSync(esp) },
+    { name: 'guest-counter', type: LINUX_DATA, content: Buffer.alloc(MIB) },
+    { name: 'guest-tools', type: LINUX_DATA, content: await toolsArchive(work, here) },
+    { name: 'guest-data', type: LINUX_DATA, content: readFileSync(data) },
+  ];
   const disk = join(work, 'disk');
-  writeFileSync(disk, gptImage(bytes, [{ name: 'esp', type: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b', content: readFileSync(esp) },
-    { name: 'guest-counter', type: '0fc63daf-8483-4772-8e79-3d69d8477de4', content: Buffer.alloc(2 ** 20) }]));
+  writeFileSync(disk, gptImage(partitions.reduce((sum, { content }) => sum + content.length, 3 * MIB), partitions));
   return disk;
 }
 
-/** The meta package names the real one. */
-async function unpackKernel(work: string): Promise<string> {
+/** The meta package names the real one. Its archive is kept in LAB/guest, so that a change of the guest's own files needs no download. */
+async function unpackKernel(work: string, folder: string): Promise<string> {
   const { stdout } = await run('apt-cache', ['depends', KERNEL]);
   const name = /Depends: (linux-image-\S+)/.exec(stdout)?.[1];
   if (name === undefined) throw new Error(`apt knows no kernel behind ${KERNEL}; run apt-get update`);
-  await run('apt-get', ['download', name], { cwd: work });
-  const archive = readdirSync(work).find((file) => file.endsWith('.deb'))!;
+  const kept = join(folder, `${name}-${await kernelVersion()}.deb`);
+  if (!existsSync(kept)) {
+    await run('apt-get', ['download', name], { cwd: work });
+    copyFileSync(join(work, readdirSync(work).find((file) => file.endsWith('.deb'))!), `${kept}.part`);
+    renameSync(`${kept}.part`, kept);
+  }
   const tree = join(work, 'kernel');
-  await run('dpkg-deb', ['-x', join(work, archive), tree]);
+  await run('dpkg-deb', ['-x', kept, tree]);
   return tree;
 }
 
