@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit and contract need no set-up; lab needs the stand-ins' packages; cloud needs the control plane (globalSetup brings it up). */
+/** unit and contract need no set-up; lab needs the stand-ins' packages; cloud and tempest need the control plane (globalSetup brings it up). */
 export default defineConfig({
   test: {
     projects: [
@@ -9,6 +9,7 @@ export default defineConfig({
       { test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 120_000 } },
       { test: { name: 'lab', include: ['test/lab/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 300_000, fileParallelism: false } },
       { test: { name: 'cloud', include: ['test/cloud/**/*.test.ts'], globalSetup: ['test/cloud/support/global-setup.ts'], testTimeout: 300_000, hookTimeout: 900_000, fileParallelism: false } },
+      { test: { name: 'tempest', include: ['test/tempest/**/*.test.ts'], globalSetup: ['test/cloud/support/global-setup.ts'], testTimeout: 300_000, hookTimeout: 1_200_000, fileParallelism: false, disableConsoleIntercept: true } },
     ],
   },
 });

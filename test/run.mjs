@@ -19,7 +19,8 @@ import { root } from './setup/paths.mjs';
 import { whyNot } from './setup/prepare.mjs';
 import { createProgress } from './setup/progress.mjs';
 
-const tiers = ['unit', 'contract', 'sim', 'lab', 'cloud'];
+const tiers = ['unit', 'contract', 'sim', 'lab', 'cloud', 'tempest'];
+const cloudTiers = new Set(['cloud', 'tempest']);
 const bareTiers = new Set(['unit', 'sim']);
 const labRoot = process.env.NOVA_BHYVE_LAB ?? '/var/lib/nova-bhyve-lab';
 
@@ -71,7 +72,7 @@ async function tier(name) {
   }
   if (code !== 0 && row.failed === 0) row.failed = 1; // an error outside of any test
   rows.push(row);
-  if (row.failed > 0 && (name === 'lab' || name === 'cloud')) showLogs();
+  if (row.failed > 0 && (name === 'lab' || cloudTiers.has(name))) showLogs();
 }
 
 function countsOf(verdict) {
@@ -120,7 +121,7 @@ async function main() {
     for (const name of wanted) await tier(name);
   }
   const lab = join(root, 'test/lab/run.mjs');
-  if (wanted.includes('cloud') && !hadCloud && !args.includes('--keep')) {
+  if (wanted.some((name) => cloudTiers.has(name)) && !hadCloud && !args.includes('--keep')) {
     await step('taking the lab down', (note) => run([process.execPath, lab, 'down'], { note, cwd: root }));
   }
   return summary() ? 0 : 1;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { run, withRetries } from './commands.mjs';
 import { root } from './paths.mjs';
 
-const lists = ['test/cloud/control-plane/packages.txt', 'test/lab/packages.txt'];
+const lists = ['test/cloud/control-plane/packages.txt', 'test/lab/packages.txt', 'test/tempest/packages.txt'];
 const policy = '/usr/sbin/policy-rc.d';
 
 // The packages would ask for databases and endpoints; test/cloud makes its own.
