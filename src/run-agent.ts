@@ -7,7 +7,7 @@
 import { dirname } from 'node:path';
 import { Semaphore } from 'async-mutex';
 import {
-  computeEndpoint, createResourceTracker, establishIdentity, joinCloud, planJournal, type ComputeDeps,
+  computeEndpoint, createResourceTracker, establishIdentity, joinCloud, planJournal, readProviderAdditions, type ComputeDeps, type ProviderAdditions,
 } from './compute/index.js';
 import type { Config } from './config/index.js';
 import { claimFolder } from './host/index.js';
@@ -21,6 +21,7 @@ import { adminContext } from './rpc/context.js';
 import type { Notifier, RpcServer } from './rpc/index.js';
 import { createConfigDriveWriter } from './storage/index.js';
 import { computeOptionsOf, resourceOptionsOf } from './options.js';
+import { readVendorData } from './vendor-data.js';
 import { makeNotifications, openNotifiers } from './notification-parts.js';
 import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
 import { dutiesOf } from './duties.js';
@@ -91,7 +92,11 @@ async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud
   const journal = await openJournal(`${main.state_path}/journal`, { clock, log: log.child({ part: 'journal' }), metrics });
   const plan = planJournal(journal.unfinished());
   const { l2, plugger } = makeWiring(options, node, cloud);
-  const deps = makeCompute(options, { node, cloud, notifiers, plugger, journal, uuid, resumedOperations: plan.resumed });
+  const vendorData = await readVendorData(config.api, node.host.files, log);
+  const additions = await readProviderAdditions({
+    files: node.host.files, log: log.child({ part: 'resources' }), folder: config.compute.provider_config_location, uuid, name: main.host,
+  });
+  const deps = makeCompute(options, { node, cloud, notifiers, plugger, journal, uuid, additions, vendorData, resumedOperations: plan.resumed });
 
   const background: Promise<void>[] = [];
   if (l2 !== null) background.push(l2.run(stopping.signal));
@@ -134,11 +139,13 @@ interface Made {
   readonly journal: Journal;
   /** Of the ComputeNode and the provider. */
   readonly uuid: string;
+  readonly additions: ProviderAdditions;
+  readonly vendorData: Readonly<Record<string, unknown>> | null;
   readonly resumedOperations: ComputeDeps['resumedOperations'];
 }
 
 /** What the RPC methods and the duties work with. */
-function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifiers, plugger, journal, uuid, resumedOperations }: Made): ComputeDeps {
+function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifiers, plugger, journal, uuid, additions, vendorData, resumedOperations }: Made): ComputeDeps {
   const { conductor } = cloud;
   const { DEFAULT: main } = config;
   const { driver, host, storage } = node;
@@ -147,9 +154,9 @@ function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifi
     placement: cloud.placement, glance: cloud.glance,
     ports: createPorts({ neutron: cloud.neutron, conductor, clock, log: log.child({ part: 'ports' }) }),
     tracker: createResourceTracker({
-      conductor, placement: cloud.placement, driver, storage, clock, log: log.child({ part: 'resources' }), uuid, options: resourceOptionsOf(config, main.host),
+      conductor, placement: cloud.placement, driver, storage, clock, log: log.child({ part: 'resources' }), uuid, additions, options: resourceOptionsOf(config, main.host),
     }),
-    configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain }),
+    configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain, vendorData }),
     gate: createGate({ log, metrics }), waiters: createEventWaiters(), notifications: makeNotifications(config, { ...cloud, notifiers }, log.child({ part: 'notifications' })),
     buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
   };

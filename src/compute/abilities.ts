@@ -67,6 +67,8 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('add and remove fixed addresses (old API)', 'add_fixed_ip_to_instance', 'remove_fixed_ip_from_instance'),
   // the host
   works('Placement inventory, traits, usages, ratios, reservations'),
+  works("provider.yaml: custom inventories and traits", '[compute] provider_config_location'),
+  works('vendor data in config drives', 'StaticJSON; DynamicJSON is left out'),
   works('server groups, also checked late on this host', 'affinity, anti-affinity, max_server_per_host'),
   byMethods('disable and enable the host', 'set_host_enabled'),
   byMethods('uptime in hypervisor show', 'get_host_uptime'),

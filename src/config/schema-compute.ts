@@ -68,6 +68,7 @@ export const computeSection = {
   resource_provider_association_refresh: option(seconds, '300', 'Seconds that traits and aggregates of our provider are remembered; 0 = until a restart.'),
   max_concurrent_disk_ops: option(integer({ min: 0 }), '0', 'Downloads and conversions of images at a time; 0 = no limit.'),
   max_disk_devices_to_attach: option(integer({ min: -1 }), '-1', 'Disks per guest; -1 = as many as there are PCI slots.'),
+  provider_config_location: option(path, '/etc/nova/provider_config', "Folder with *.yaml that add custom inventories and traits to this node's resource provider (Nova's provider.yaml); it may be absent."),
   consecutive_build_service_disable_threshold: option(integer({ min: 0 }), '10', 'Failed builds in a row that are reported to the scheduler; 0 = do not report.'),
 };
 
@@ -107,4 +108,6 @@ export const vncSection = {
 
 export const apiSection = {
   dhcp_domain: option(text, 'novalocal', "Domain added to a host name in a guest's metadata; may be empty.", { aliases: ['DEFAULT.dhcp_domain'] }),
+  vendordata_providers: option(list(choice('StaticJSON', 'DynamicJSON')), 'StaticJSON', 'What fills vendor_data.json and vendor_data2.json in config drives. DynamicJSON is not made by this host: it is left out, with a warning.'),
+  vendordata_jsonfile_path: optional(path, 'The JSON object of StaticJSON.'),
 };

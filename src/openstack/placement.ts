@@ -64,7 +64,7 @@ function createCall(options: PlacementOptions): PlacementCall {
 }
 
 type ProviderCalls = Pick<PlacementClient, 'providersInTree' | 'providerByName' | 'createProvider' | 'deleteProvider'>;
-type AssociationCalls = Pick<PlacementClient, 'inventories' | 'putInventories' | 'traits' | 'putTraits' | 'knownTraits' | 'createCustomTrait'>;
+type AssociationCalls = Pick<PlacementClient, 'inventories' | 'putInventories' | 'traits' | 'putTraits' | 'knownTraits' | 'createCustomTrait' | 'createResourceClass'>;
 
 function providerCalls(call: PlacementCall): ProviderCalls {
   const list = async (query: Query): Promise<ResourceProvider[]> =>
@@ -120,6 +120,9 @@ function associationCalls(call: PlacementCall): AssociationCalls {
     },
     createCustomTrait: async (name) => {
       await call('PUT', `/traits/${encodeURIComponent(name)}`, { version: '1.6' });
+    },
+    createResourceClass: async (name) => {
+      await call('PUT', `/resource_classes/${encodeURIComponent(name)}`, { version: '1.7' });
     },
   };
 }

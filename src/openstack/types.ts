@@ -67,6 +67,8 @@ export interface PlacementClient {
   /** Those of `names` that this Placement knows. */
   knownTraits(names: readonly string[]): Promise<ReadonlySet<string>>;
   createCustomTrait(name: string): Promise<void>;
+  /** A custom class; there already is fine. */
+  createResourceClass(name: string): Promise<void>;
   allocationsOf(consumer: string): Promise<Allocations>;
   allocationsOnProvider(uuid: string): Promise<Readonly<Record<string, { readonly resources: Readonly<Record<string, number>> }>>>;
   /** PUT with empty allocations and the consumer generation; false if there was nothing to remove. */

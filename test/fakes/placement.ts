@@ -105,6 +105,10 @@ export class FakePlacement implements PlacementClient {
     return new Set(names.filter((name) => this.knownTraitNames.has(name)));
   }
 
+  async createResourceClass(name: string): Promise<void> {
+    this.#note(`createResourceClass ${name}`);
+  }
+
   async createCustomTrait(name: string): Promise<void> {
     this.#note(`createCustomTrait ${name}`);
     if (!name.startsWith('CUSTOM_')) throw bad('only CUSTOM_ traits can be made');

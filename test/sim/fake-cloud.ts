@@ -103,7 +103,7 @@ export function fakePlacement(world: World, crash: CrashRecorder): PlacementClie
   const unused = notUsed('Placement call');
   return withEffects({
     providersInTree: unused, providerByName: unused, createProvider: unused, deleteProvider: unused, inventories: unused, putInventories: unused, traits: unused, putTraits: unused,
-    knownTraits: unused, createCustomTrait: unused, putAllocations: unused, moveAllocations: unused, removeProviderFromAllocations: async () => undefined,
+    knownTraits: unused, createCustomTrait: unused, createResourceClass: unused, putAllocations: unused, moveAllocations: unused, removeProviderFromAllocations: async () => undefined,
     allocationsOf: async (consumer) => ({
       allocations: world.allocations.has(consumer) ? { [providerUuid]: { resources: { VCPU: 1 } } } : {}, projectId: null, userId: null, consumerGeneration: 1,
     }),

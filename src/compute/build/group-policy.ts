@@ -38,7 +38,7 @@ async function checkNow(deps: ComputeDeps, context: RequestContext, instance: No
   const policy = group.get('policy');
   const members = new Set(group.get('members'));
   if (policy === 'anti-affinity') {
-    const here = (await deps.conductor.instances.uuidsByHost(admin, deps.options.host)).filter((one) => one !== uuid && members.has(one));
+    const here = [...await membersHere(deps, admin)].filter((one) => one !== uuid && members.has(one));
     const most = Number(group.get('_rules')?.['max_server_per_host'] ?? 1);
     if (here.length >= most) throw violation(uuid, 'Anti-affinity instance group policy was violated.');
   } else if (policy === 'affinity') {
@@ -50,6 +50,18 @@ async function checkNow(deps: ComputeDeps, context: RequestContext, instance: No
     }
     if (hosts.size > 0 && !hosts.has(deps.options.host)) throw violation(uuid, 'Affinity instance group policy was violated.');
   }
+}
+
+/** Statuses of migrations that Nova does not count as on their way (nova.objects.MigrationList.get_in_progress_by_host_and_node). */
+const notMoving: ReadonlySet<string | null> = new Set(['accepted', 'error']);
+
+/** Instances of this host, and those that are moving to or from it. */
+async function membersHere({ conductor, options }: ComputeDeps, context: RequestContext): Promise<ReadonlySet<string>> {
+  const [instances, migrations] = await Promise.all([
+    conductor.instances.uuidsByHost(context, options.host), conductor.migrations.inProgressAndError(context, options.host, options.node),
+  ]);
+  const moving = migrations.filter((migration) => !notMoving.has(migration.get('status'))).flatMap((migration) => migration.maybe('instance_uuid') ?? []);
+  return new Set<string>([...instances, ...moving]);
 }
 
 async function memberHost(deps: ComputeDeps, context: RequestContext, member: string): Promise<string | null> {

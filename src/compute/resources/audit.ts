@@ -17,6 +17,7 @@ import { removeAllocationsOfDeleted } from './allocation-audit.js';
 import type { Ratios } from './inventories.js';
 import { planMoves } from './moves.js';
 import { machineFields, maxVcpus, openNode, saveIfDifferent, type NodeFields } from './node-record.js';
+import type { ProviderAdditions } from './provider-config.js';
 import type { ProviderReport } from './provider-report.js';
 import { holdsResources, trackedOf, type HostTotals, type Reserved, type TrackedInstance, type Usage } from './usage.js';
 
@@ -48,6 +49,8 @@ export interface ResourceTrackerDeps {
   /** From establishIdentity: uuid of the ComputeNode row and of the resource provider. */
   readonly uuid: string;
   readonly options: ResourceOptions;
+  /** What the operator adds to the provider; absent: nothing. */
+  readonly additions?: ProviderAdditions;
 }
 
 /** What there is, and who uses it. */
@@ -94,10 +97,13 @@ export async function auditResources(
     ...(service !== null && conductor.profile.hasStableNodeIdentity ? { service_id: service.get('id') } : {}),
   });
   await provider.report({
-    inventory: { totals: machine.totals, reserved: options.reserved, ratios: ratiosOf(options.ratios), initialRatios: initial, maxVcpusPerGuest: maxVcpus(deps.driver.capabilities) },
+    inventory: {
+      totals: machine.totals, reserved: options.reserved, ratios: ratiosOf(options.ratios), initialRatios: initial, maxVcpusPerGuest: maxVcpus(deps.driver.capabilities),
+      additional: deps.additions?.inventories ?? {},
+    },
     traits: {
       host: machine.inventory.traits, excludedImageTypes: options.excludedImageTypes, needsOwnerNova: conductor.profile.needsOwnerNovaTrait,
-      isDisabled: service?.get('disabled') ?? null,
+      isDisabled: service?.get('disabled') ?? null, additional: deps.additions?.traits ?? [],
     },
   });
   if (isNew) return;

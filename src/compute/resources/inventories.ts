@@ -20,13 +20,15 @@ export interface InventoryWish {
   readonly initialRatios: { readonly [Class in keyof Ratios]: number };
   /** The largest guest that bhyve can make here. */
   readonly maxVcpusPerGuest: number;
+  /** What the operator's provider.yaml adds: classes of its own. */
+  readonly additional?: Inventories;
 }
 
 const isOperators = (resourceClass: string): boolean => resourceClass.startsWith('CUSTOM_');
 
 /**
  * Ratio: the option, else what Placement has (an operator may have set it there), else the initial one. A class without
- * anything in it is left out. Classes of the operator (CUSTOM_) stay as they are, others that are not ours go.
+ * anything in it is left out. Classes of the operator (CUSTOM_) are those of provider.yaml, or stay as they are; others that are not ours go.
  */
 export function wantedInventories(wish: InventoryWish, stored: Inventories): Inventories {
   const { totals, reserved } = wish;
@@ -37,6 +39,7 @@ export function wantedInventories(wish: InventoryWish, stored: Inventories): Inv
   };
   return Object.fromEntries([
     ...Object.entries(stored).filter(([name]) => isOperators(name)),
+    ...Object.entries(wish.additional ?? {}),
     ...inventory('VCPU', totals.vcpus, reserved.vcpus, 'cpu', wish.maxVcpusPerGuest),
     ...inventory('MEMORY_MB', totals.memoryMiB, reserved.memoryMiB, 'ram'),
     ...inventory('DISK_GB', totals.diskGiB, Math.ceil(reserved.diskMiB / 1024), 'disk'),

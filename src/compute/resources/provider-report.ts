@@ -69,6 +69,7 @@ export function createProviderReport(deps: ProviderReportDeps): ProviderReport {
     const before = await current();
     const wanted = wantedInventories(wish, before.inventories);
     if (sameInventories(wanted, before.inventories)) return;
+    for (const name of Object.keys(wish.additional ?? {})) if (before.inventories[name] === undefined) await placement.createResourceClass(name);
     if (wish.reserved.memoryMiB >= wish.totals.memoryMiB) log.error({ reserved: wish.reserved.memoryMiB, total: wish.totals.memoryMiB }, 'all memory is reserved; no server fits here');
     try {
       stored = { ...before, inventories: wanted, generation: await placement.putInventories(uuid, before.generation, wanted) };

@@ -37,6 +37,8 @@ export interface TraitWish {
   readonly needsOwnerNova: boolean;
   /** Service.disabled; null when it is not known: the trait stays as it is. */
   readonly isDisabled: boolean | null;
+  /** What the operator's provider.yaml adds; custom ones only. */
+  readonly additional?: readonly string[];
 }
 
 /** Traits that should be set, before asking which of them this Placement knows. */
@@ -47,6 +49,7 @@ export function ownTraits(wish: TraitWish): string[] {
     ...(wish.needsOwnerNova ? ['OWNER_NOVA'] : []),
     ...named('COMPUTE_IMAGE_TYPE_', ...imageTypes.filter((type) => !excluded.has(type))),
     ...wish.host,
+    ...(wish.additional ?? []),
     ...(wish.isDisabled === true ? ['COMPUTE_STATUS_DISABLED'] : []),
   ];
 }

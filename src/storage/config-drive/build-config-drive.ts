@@ -16,9 +16,9 @@ export function buildConfigDrive(input: ConfigDriveInput): ReadonlyMap<string, U
     const folder = `openstack/${version}`;
     files.set(`${folder}/meta_data.json`, json(metaData(input, version)));
     if (input.userData !== null) files.set(`${folder}/user_data`, input.userData);
-    if (hasSince(version, '2013-10-17')) files.set(`${folder}/vendor_data.json`, json(input.vendorData));
+    if (hasSince(version, '2013-10-17') && input.vendorData !== null) files.set(`${folder}/vendor_data.json`, json(input.vendorData));
     if (hasSince(version, '2015-10-15')) files.set(`${folder}/network_data.json`, network);
-    if (hasSince(version, '2016-10-06')) files.set(`${folder}/vendor_data2.json`, json({ static: input.vendorData }));
+    if (hasSince(version, '2016-10-06')) files.set(`${folder}/vendor_data2.json`, json(input.vendorData === null ? {} : { static: input.vendorData }));
   }
   input.injectedFiles.forEach(([, content], index) => files.set(`openstack${contentPathOf(index)}`, content));
   return files;

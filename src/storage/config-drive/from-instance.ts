@@ -21,7 +21,7 @@ export interface InstanceExtras {
   readonly adminPassword: string | null;
   /** [api]dhcp_domain; '' for none. */
   readonly dhcpDomain: string;
-  readonly vendorData: Readonly<Record<string, unknown>>;
+  readonly vendorData: Readonly<Record<string, unknown>> | null;
   readonly randomSeed: Uint8Array;
 }
 
@@ -67,8 +67,8 @@ export interface ConfigDriveWriterOptions {
   readonly folderOf: (instance: InstanceUuid) => Promise<string>;
   readonly forceConfigDrive: boolean;
   readonly dhcpDomain: string;
-  /** Parsed content of [api]vendordata_jsonfile_path; {} when not set. */
-  readonly vendorData?: Readonly<Record<string, unknown>>;
+  /** Parsed content of [api]vendordata_jsonfile_path; {} when not set, null: no vendor data at all. */
+  readonly vendorData?: Readonly<Record<string, unknown>> | null;
   readonly randomSeed?: () => Uint8Array;
 }
 

@@ -47,8 +47,8 @@ export interface ConfigDriveInput {
   readonly injectedFiles: readonly (readonly [path: string, content: Uint8Array])[];
   readonly adminPassword: string | null;
   readonly networkInfo: readonly ConfigDriveVif[];
-  /** [api]vendordata_jsonfile_path's content; {} when not set. */
-  readonly vendorData: Readonly<Record<string, unknown>>;
+  /** [api]vendordata_jsonfile_path's content; {} when not set, null when the operator wants none. */
+  readonly vendorData: Readonly<Record<string, unknown>> | null;
   /** 512 octets that nobody can guess. */
   readonly randomSeed: Uint8Array;
   /** Entries of `devices`; tags of disks and interfaces, once they are supported. */

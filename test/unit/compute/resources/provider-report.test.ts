@@ -39,6 +39,22 @@ describe('a new node', () => {
     expect([...provider().traits].sort()).toEqual(['COMPUTE_IMAGE_TYPE_QCOW2', 'COMPUTE_IMAGE_TYPE_RAW', 'COMPUTE_NODE', 'CUSTOM_BHYVE_SNAPSHOT', 'HW_ARCH_X86_64']);
   });
 
+  test("gets the operator's own classes and traits too, and makes the class in Placement first", async () => {
+    const slot = { total: 4, reserved: 0, min_unit: 1, max_unit: 4, step_size: 1, allocation_ratio: 1 };
+    const wish = { inventory: { ...inventory, additional: { CUSTOM_SLOT: slot } }, traits: { ...traits, additional: ['CUSTOM_FAST'] } };
+    await report.report(wish);
+    expect(provider().inventories['CUSTOM_SLOT']).toEqual(slot);
+    expect(provider().traits).toContain('CUSTOM_FAST');
+    const requests = placement.requests.map((request) => request.split(' ')[0]);
+    expect(requests.indexOf('createResourceClass')).toBeLessThan(requests.indexOf('putInventories'));
+    placement.requests.length = 0;
+    await report.report(wish);
+    expect(placement.requests).toEqual([]);
+    await report.report({ ...wish, inventory: { ...inventory, additional: { CUSTOM_SLOT: { ...slot, total: 2 } } } });
+    expect(provider().inventories['CUSTOM_SLOT']?.total).toBe(2);
+    expect(placement.requests.some((request) => request.startsWith('createResourceClass'))).toBe(false);
+  });
+
   test('whose name another provider has is refused: only an operator can tell who is right', async () => {
     await placement.createProvider('11111111-1111-1111-1111-111111111111', 'node1');
     await expect(report.report({ inventory, traits })).rejects.toMatchObject({ code: 'placement-name-clash' });

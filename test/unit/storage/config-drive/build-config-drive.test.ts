@@ -60,6 +60,12 @@ describe('a config drive', () => {
     expect(Buffer.from(buildConfigDrive({ ...input, userData: octets }).get('openstack/latest/user_data') ?? []).equals(Buffer.from(octets))).toBe(true);
   });
 
+  test('has no vendor data when the operator wants none', () => {
+    const drive = buildConfigDrive({ ...input, vendorData: null });
+    expect([...drive.keys()].filter((path) => path.endsWith('/vendor_data.json'))).toEqual([]);
+    expect(read(drive, 'openstack/latest/vendor_data2.json')).toEqual({});
+  });
+
   test('tells the vendor data of the operator in both forms', () => {
     const drive = buildConfigDrive({ ...input, vendorData: { ntp: ['192.0.2.1'] } });
     expect(read(drive, 'openstack/latest/vendor_data.json')).toEqual({ ntp: ['192.0.2.1'] });
