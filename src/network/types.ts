@@ -47,6 +47,8 @@ export interface Ports {
   release(context: RequestContext, instance: NovaObjectOf<'Instance'>, requestedNetworks?: NovaObjectOf<'NetworkRequestList'> | null): Promise<void>;
   /** Rebuilds network_info from Neutron and saves it; serialised per instance; an empty answer never wipes a cache while a build runs. */
   refresh(context: RequestContext, instance: NovaObjectOf<'Instance'>, onlyPort?: PortId): Promise<NetworkInfo>;
+  /** Binds to this host what is not bound to it, and rebuilds network_info with every port that Neutron has of the instance. */
+  heal(context: RequestContext, instance: NovaObjectOf<'Instance'>, host: string): Promise<NetworkInfo>;
   /** Ports of the instance that Neutron calls wired now (ACTIVE); nothing is saved. */
   wired(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<ReadonlySet<PortId>>;
   /** What the row's cache says; [] if empty. */

@@ -172,6 +172,7 @@ export function fakePorts(world: World, crash: CrashRecorder): Ports {
       for (const [id, port] of world.ports) if (port.instance === instance.get('uuid')) world.ports.delete(id);
     },
     refresh: async (_context, instance) => infoOf(instance.get('uuid')),
+    heal: async (_context, instance) => infoOf(instance.get('uuid')),
     wired: async (_context, instance) => new Set(infoOf(instance.get('uuid')).filter((one) => one.active).map((one) => one.id)),
     cached: (instance) => infoOf(instance.get('uuid')),
   };

@@ -39,7 +39,14 @@ export function createPorts(options: PortsOptions): Ports {
   };
   return {
     allocate: (context, request, signal) => serialised(context, request.instance, (work) => allocate(work, request, signal)),
-    rebind: (context, instance, host) => serialised(context, instance, (work) => rebind(work, host)),
+    rebind: (context, instance, host) => serialised(context, instance, async (work) => {
+      await rebind(work, host);
+      return refresh(work, undefined);
+    }),
+    heal: (context, instance, host) => serialised(context, instance, async (work) => {
+      await rebind(work, host);
+      return refresh(work, undefined, true);
+    }),
     release: (context, instance, requested) => serialised(context, instance, (work) => release(work, requested ?? null)),
     refresh: (context, instance, onlyPort) => serialised(context, instance, (work) => refresh(work, onlyPort)),
     wired: async (context, instance) => {
@@ -140,7 +147,8 @@ async function release(work: Work, requested: AllocateRequest['requestedNetworks
   await cache?.save([]);
 }
 
-async function rebind(work: Work, host: string): Promise<NetworkInfo> {
+/** Binds to this host what is bound elsewhere or not at all. */
+async function rebind(work: Work, host: string): Promise<void> {
   const calls = callsOf(work.options.neutron, work.context);
   for (const port of await calls.portsOf(work.facts.uuid, work.facts.project)) {
     const isBoundHere = port['binding:host_id'] === host && !['unbound', 'binding_failed'].includes(port['binding:vif_type'] ?? '');
@@ -151,10 +159,10 @@ async function rebind(work: Work, host: string): Promise<NetworkInfo> {
       'binding:host_id': host, device_owner: deviceOwnerOf(work.facts), ...(migratingTo === undefined ? {} : { 'binding:profile': profile }) });
     if (updated['binding:vif_type'] === 'binding_failed') throw refuse(novaFaults.portBindingFailed(port.id));
   }
-  return refresh(work, undefined);
 }
 
-async function refresh(work: Work, onlyPort: PortId | undefined): Promise<NetworkInfo> {
+/** `isWhole`: ports that Neutron has and the cache has lost come back, in the order in which they were attached. */
+async function refresh(work: Work, onlyPort: PortId | undefined, isWhole = false): Promise<NetworkInfo> {
   const { options, context, facts, log } = work;
   const cache = await openInfoCache(options.conductor, context, work.instance);
   if (cache === null) return [];
@@ -164,7 +172,9 @@ async function refresh(work: Work, onlyPort: PortId | undefined): Promise<Networ
     log.warn({ cached: cache.vifs.length }, 'neutron lists no ports while the instance is being built; network info kept');
     return cache.vifs;
   }
-  const wanted = onlyPort === undefined ? cache.vifs.map((vif) => vif.id) : [onlyPort];
+  const lost = isWhole ? await inOrder(work, listed.map((port) => port.id).filter((id) => !cache.vifs.some((vif) => vif.id === id))) : [];
+  if (lost.length > 0) log.warn({ ports: lost }, 'ports of the instance were missing in its network info');
+  const wanted = onlyPort === undefined ? [...cache.vifs.map((vif) => vif.id), ...lost] : [onlyPort];
   const ports = new Map(listed.map((port) => [port.id, port]));
   for (const id of wanted) {
     if (ports.has(id)) continue;
@@ -175,6 +185,14 @@ async function refresh(work: Work, onlyPort: PortId | undefined): Promise<Networ
   const vifs = await rebuilt(work, calls, cache.vifs, wanted, ports);
   await cache.save(vifs);
   return vifs;
+}
+
+/** As their rows were made; those without a row last. */
+async function inOrder(work: Work, ids: readonly PortId[]): Promise<readonly PortId[]> {
+  if (ids.length < 2) return ids;
+  const rows = [...await rowsOf(work)];
+  const place = (id: PortId): number => (rows.includes(id) ? rows.indexOf(id) : rows.length);
+  return [...ids].sort((left, right) => place(left) - place(right));
 }
 
 /** The cached list with `wanted` renewed in place, dropped where Neutron has none, appended where it is new. */

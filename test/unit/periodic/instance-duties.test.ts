@@ -152,7 +152,18 @@ describe('guests whose row is deleted', () => {
   });
 });
 
-test('heal renews the network cache of one server, and binds nothing', async () => {
+test('heal gives a server its lost port back, and leaves one alone that is at work', async () => {
+  const port = [...node.neutron.ports.keys()].join(' ');
+  Object.assign(node.rpc.infoCaches[0] ?? {}, { network_info: '[]' });
+  Object.assign(row, { task_state: 'rebooting' });
+  await healInfoCache(node.deps, 60).run(never);
+  expect(steps(row)).toEqual([]);
+  Object.assign(row, { task_state: null });
+  await healInfoCache(node.deps, 60).run(never);
+  expect(steps(row)).toEqual([`InstanceInfoCache.save: ${port}`]);
+});
+
+test('heal renews the network cache of one server, and binds nothing that is bound here', async () => {
   Object.assign(row, { info_cache: wireObject('InstanceInfoCache', '1.5', { instance_uuid: uuid, network_info: '[]' }) });
   for (const neutronPort of node.neutron.ports.values()) Object.assign(neutronPort, { fixed_ips: [] });
   await healInfoCache(node.deps, 60).run(never);

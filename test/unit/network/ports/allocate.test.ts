@@ -309,6 +309,18 @@ describe('network info', () => {
     expect(rows.saves.at(-1)).toEqual(refreshed);
   });
 
+  test('that lost ports gets them back in a heal, in the order in which they were attached, and a port bound elsewhere comes home', async () => {
+    const vifs = await build();
+    rows.caches.set(uuid, '[]');
+    neutron.ports.get(mine)!['binding:host_id'] = 'node2';
+    const before = neutron.calls.length;
+    const healed = await ports.heal(user, instance, 'node1');
+    expect(healed.map((vif) => [vif.id, vif.network.subnets[0]?.ips[0]?.address])).toEqual(vifs.map((vif) => [vif.id, vif.network.subnets[0]?.ips[0]?.address]));
+    expect(rows.saves.at(-1)).toEqual(healed);
+    expect(neutron.calls.slice(before).filter((call) => call.method === 'PUT').map((call) => call.path)).toEqual([`/v2.0/ports/${mine}`]);
+    expect(await ports.refresh(user, instance)).toEqual(healed);
+  });
+
   test('of one port leaves the others as they were', async () => {
     const vifs = await build();
     for (const port of neutron.ports.values()) port['status'] = 'ACTIVE';
