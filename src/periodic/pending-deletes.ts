@@ -18,6 +18,7 @@ export function pendingDeletes(deps: ComputeDeps, options: { readonly everySecon
       const filters = { deleted: true, soft_deleted: false, host: deps.options.host, cleaned: false };
       for (const row of await deps.conductor.instances.byFilters(deps.ownContext('yes'), filters, ['system_metadata'])) {
         if (signal.aborted) return;
+        if (row.get('deleted') !== true) continue;
         const attempts = Number(row.get('system_metadata')[attemptsKey] ?? '0');
         if (attempts >= options.maxAttempts) continue;
         const uuid = parseInstanceUuid(row.get('uuid'));

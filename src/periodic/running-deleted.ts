@@ -21,11 +21,12 @@ export function runningDeleted(deps: ComputeDeps, options: RunningDeletedOptions
     async run(signal) {
       const local = new Set<InstanceUuid>([...(await deps.driver.list()), ...(await deps.storage.instancesWithDisks())]);
       if (local.size === 0) return;
-      const rows = await deps.conductor.instances.byFilters(deps.ownContext('yes'), { uuid: [...local], deleted: true });
+      const rows = await deps.conductor.instances.byFilters(deps.ownContext('yes'), { uuid: [...local], deleted: true, soft_deleted: false });
       for (const row of rows) {
         if (signal.aborted) return;
         const uuid = parseInstanceUuid(row.get('uuid'));
-        if (!local.has(uuid) || !isOldEnough(row.get('deleted_at'), deps, options)) continue;
+        // Nova's filter means soft-deleted servers too unless it is told otherwise; what is at stake are disks, so the row itself is asked as well.
+        if (row.get('deleted') !== true || !local.has(uuid) || !isOldEnough(row.get('deleted_at'), deps, options)) continue;
         await deps.gate.runIfIdle(uuid, 'delete', () => act(deps, uuid, options.action));
       }
     },

@@ -319,7 +319,9 @@ function stripped<Value>(value: Value): Value {
 
 function matches(row: Data, filters: Data, context: RequestContext): boolean {
   if (!('deleted' in filters) && context.readDeleted !== 'yes' && row['deleted'] === true) return false;
-  return Object.entries(filters).filter(([key]) => key !== 'soft_deleted')
+  // As in nova/db/main/api.py: "deleted" takes soft-deleted rows along unless soft_deleted is false.
+  const isAlsoSoft = filters['deleted'] === true && filters['soft_deleted'] !== false && row['vm_state'] === 'soft-delete';
+  return Object.entries(filters).filter(([key]) => key !== 'soft_deleted' && !(key === 'deleted' && isAlsoSoft))
     .every(([key, wanted]) => (Array.isArray(wanted) ? wanted.includes(row[key]) : row[key] === wanted));
 }
 

@@ -132,12 +132,19 @@ export function novaShared(layout: Layout, secrets: Secrets): Ini {
       enabled: true, server_listen: address, server_proxyclient_address: address, novncproxy_host: address, novncproxy_port: ports.novncproxy,
       novncproxy_base_url: `http://${address}:${ports.novncproxy}/vnc_auto.html`,
     },
+    serial_console: {
+      enabled: true, base_url: `ws://${address}:${ports.serialproxy}/`, proxyclient_address: address, serialproxy_host: address, serialproxy_port: ports.serialproxy,
+    },
   };
 }
+
+/** Options of nova-api alone, on top of nova.conf: a test sets some for a while (ControlPlane.setApiOptions). */
+export const apiOptionsFile = 'nova-api/nova-api.conf';
 
 function compute(layout: Layout, secrets: Secrets): Record<string, string> {
   const shared = novaShared(layout, secrets);
   return {
+    [apiOptionsFile]: '# nothing\n',
     'nova/nova.conf': renderIni({
       ...shared,
       DEFAULT: {

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { catalogDigest, ensureResources, fillCatalog } from './catalog.js';
-import { writeConfiguration } from './config-files.js';
+import { apiOptionsFile, renderIni, writeConfiguration, writeIfChanged, type Ini } from './config-files.js';
 import { createDaemons, portOpen, until, type Daemons, type DaemonSpec } from './daemons.js';
 import { createDatabases, initialiseMariadb, mariadbAnswers } from './databases.js';
 import { address, endpoints, layoutOf, ports, secretsOf, type Layout, type Secrets } from './layout.js';
@@ -13,23 +13,23 @@ import { answers, openSession, type Session } from './rest.js';
 export type Report = (line: string) => void;
 
 type DaemonName = 'epmd' | 'memcached' | 'mariadb' | 'rabbitmq' | 'keystone' | 'placement' | 'glance' | 'neutron' | 'nova-api' | 'nova-conductor'
-  | 'nova-scheduler' | 'nova-novncproxy';
+  | 'nova-scheduler' | 'nova-novncproxy' | 'nova-serialproxy';
 
 /** Groups in the order of starting; stopping goes backwards, the members of a group at the same time. */
 const groups: readonly (readonly DaemonName[])[] = [
-  ['epmd'], ['memcached', 'mariadb', 'rabbitmq'], ['keystone', 'placement', 'glance', 'neutron', 'nova-api'], ['nova-conductor', 'nova-scheduler', 'nova-novncproxy'],
+  ['epmd'], ['memcached', 'mariadb', 'rabbitmq'], ['keystone', 'placement', 'glance', 'neutron', 'nova-api'], ['nova-conductor', 'nova-scheduler', 'nova-novncproxy', 'nova-serialproxy'],
 ];
 const openstack: readonly DaemonName[] = [...groups[2]!, ...groups[3]!];
 
 const portOf: Readonly<Partial<Record<DaemonName, number>>> = {
   memcached: ports.memcached, mariadb: ports.mariadb, rabbitmq: ports.rabbitmq, keystone: ports.keystone, placement: ports.placement, glance: ports.glance,
-  neutron: ports.neutron, 'nova-api': ports.nova, 'nova-novncproxy': ports.novncproxy,
+  neutron: ports.neutron, 'nova-api': ports.nova, 'nova-novncproxy': ports.novncproxy, 'nova-serialproxy': ports.serialproxy,
 };
 
 /** Which daemons must start again when a folder of etc/ changed. */
 const readersOf: Readonly<Record<string, readonly DaemonName[]>> = {
   'my.cnf': ['mariadb'], rabbitmq: ['rabbitmq'], keystone: ['keystone'], glance: ['glance'], placement: ['placement'], neutron: ['neutron'],
-  nova: ['nova-api', 'nova-conductor', 'nova-scheduler', 'nova-novncproxy'],
+  nova: ['nova-api', 'nova-conductor', 'nova-scheduler', 'nova-novncproxy', 'nova-serialproxy'], 'nova-api': ['nova-api'],
 };
 
 /**
@@ -57,10 +57,11 @@ function specs(layout: Layout): Record<DaemonName, DaemonSpec> {
     glance: { name: 'glance', argv: ['glance-api', '--config-file', etc('glance/glance-api.conf')] },
     neutron: { name: 'neutron', argv: ['neutron-server', '--config-file', etc('neutron/neutron.conf')] },
     'nova-api': wsgi('nova-api', ports.nova, '/usr/bin/nova-api-wsgi', 2, 1, {
-      OS_NOVA_CONFIG_DIR: etc('nova'), OS_NOVA_CONFIG_FILES: `/etc/nova/api-paste.ini;${etc('nova/nova.conf')}` }),
+      OS_NOVA_CONFIG_DIR: etc('nova'), OS_NOVA_CONFIG_FILES: `/etc/nova/api-paste.ini;${etc('nova/nova.conf')};${etc(apiOptionsFile)}` }),
     'nova-conductor': nova('nova-conductor'),
     'nova-scheduler': nova('nova-scheduler'),
     'nova-novncproxy': nova('nova-novncproxy', '--web', '/usr/share/novnc'),
+    'nova-serialproxy': nova('nova-serialproxy'),
   };
 }
 
@@ -94,6 +95,8 @@ export interface ControlPlane {
   up(report?: Report): Promise<void>;
   /** Stops everything; with `wipe` forgets the state too. */
   down(options?: { readonly wipe?: boolean }, report?: Report): Promise<void>;
+  /** Restarts nova-api with options on top of its nova.conf; with none, or by the next `up`, they are gone again. */
+  setApiOptions(options: Ini): Promise<void>;
   status(): { readonly name: string; readonly pid: number | null }[];
   admin(): Promise<Session>;
   demo(): Promise<Session>;
@@ -111,6 +114,12 @@ export function createControlPlane(env: NodeJS.ProcessEnv = process.env): Contro
     demo: () => openSession('demo', secrets().demo, 'demo'),
     up: (report = () => undefined) => bringUp(context, report),
     down: (options = {}, report = () => undefined) => takeDown(context, options.wipe === true, report),
+    async setApiOptions(options) {
+      if (!writeIfChanged(join(layout.etc, apiOptionsFile), Object.keys(options).length === 0 ? '# nothing\n' : renderIni(options))) return;
+      await daemons.stop('nova-api');
+      await launch(context, 'nova-api');
+      await alive(context, 'nova-api', 90_000, () => answers(`http://${address}:${ports.nova}/`));
+    },
     status: () => groups.flat().map((name) => ({ name, pid: daemons.pid(name) })),
   };
 }
@@ -179,6 +188,7 @@ async function startOpenStack(context: Context, isFilled: boolean, report: Repor
   await alive(context, 'neutron', 90_000, () => answers(`${endpoints.neutron}/`));
   await alive(context, 'nova-api', 90_000, () => answers(`http://${address}:${ports.nova}/`));
   await alive(context, 'nova-novncproxy', 60_000, open(ports.novncproxy));
+  await alive(context, 'nova-serialproxy', 60_000, open(ports.serialproxy));
 }
 
 /** Conductor and scheduler have no port: Nova itself says whether they reported. */

@@ -25,7 +25,7 @@ export const address = '127.0.0.1';
 
 /** Ports are OpenStack's usual ones, so that what is read in any manual holds here too. */
 export const ports = {
-  rabbitmq: 5672, mariadb: 3306, memcached: 11211, keystone: 5000, glance: 9292, placement: 8778, neutron: 9696, nova: 8774, novncproxy: 6080,
+  rabbitmq: 5672, mariadb: 3306, memcached: 11211, keystone: 5000, glance: 9292, placement: 8778, neutron: 9696, nova: 8774, novncproxy: 6080, serialproxy: 6083,
 } as const;
 
 export const endpoints = {

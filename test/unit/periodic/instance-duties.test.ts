@@ -145,6 +145,14 @@ describe('guests whose row is deleted', () => {
     expect(node.sent().find((one) => one.args['objmethod'] === 'get_by_filters')?.context.readDeleted).toBe('yes');
   });
 
+  test('are not those that are only soft-deleted: their disks are what a restore needs', async () => {
+    await server({ vm_state: 'soft-delete', power_state: 4, deleted: false, deleted_at: '2026-11-23T03:00:00Z' }, 'stopped');
+    await reap();
+    expect([node.guest(uuid)?.isRunning, node.world.disks.size]).toEqual([false, 1]);
+    const filters = (node.sent().find((one) => one.args['objmethod'] === 'get_by_filters')?.args['args'] as unknown[])[0];
+    expect(filters).toMatchObject({ deleted: true, soft_deleted: false });
+  });
+
   test('are not ours to remove when Nova knows nothing of them', async () => {
     node.rpc.instances.splice(0);
     await reap();
