@@ -10,7 +10,8 @@ const classes: Readonly<Record<string, readonly string[]>> = {
     'test_host_name_is_same_as_server_name', 'test_list_servers', 'test_list_servers_with_detail', 'test_verify_created_server_vcpus', 'test_verify_server_details',
   ],
   [`${servers}.test_server_actions.ServerActionsTestJSON`]: [
-    'test_reboot_server_hard', 'test_stop_start_server', 'test_lock_unlock_server', 'test_get_console_output', 'test_get_console_output_server_id_in_shutoff_status',
+    'test_reboot_server_hard', 'test_stop_start_server', 'test_lock_unlock_server',
+    'test_get_console_output', 'test_get_console_output_server_id_in_shutoff_status', 'test_pause_unpause_server',
   ],
   [`${servers}.test_server_addresses.ServerAddressesTestJSON`]: ['test_list_server_addresses', 'test_list_server_addresses_by_network'],
   [`${servers}.test_server_tags.ServerTagsTestJSON`]: ['test_check_tag_existence', 'test_create_delete_tag', 'test_delete_all_tags', 'test_update_all_tags'],
