@@ -101,7 +101,6 @@ async function consoleTail({ files }: Host, path: string, lines: number | null):
   const text = decode(new Uint8Array([...(older ?? []), ...(current ?? [])]));
   if (lines === null) return text;
   if (lines <= 0) return '';
-  const all = text.split('\n');
-  const hasLastLineEnd = all.at(-1) === '';
-  return all.slice(-(lines + (hasLastLineEnd ? 1 : 0))).join('\n');
+  // What follows the last line end counts as a line, also when it is empty: so counts Nova, and clients count the answer in the same way.
+  return text.split('\n').slice(-lines).join('\n');
 }

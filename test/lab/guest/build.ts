@@ -111,6 +111,9 @@ async function unpackKernel(work: string, folder: string): Promise<string> {
   }
   const tree = join(work, 'kernel');
   await run('dpkg-deb', ['-x', kept, tree]);
+  // Debian 13 has its modules under /usr, and compressed.
+  if (!existsSync(join(tree, 'lib/modules'))) renameSync(join(tree, 'usr/lib'), join(tree, 'lib'));
+  await run('find', [join(tree, 'lib/modules'), '-name', '*.ko.xz', '-exec', BUSYBOX, 'unxz', '{}', '+']);
   return tree;
 }
 
