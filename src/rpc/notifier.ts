@@ -56,6 +56,7 @@ export function createNotifier(deps: NotifierDeps): Notifier {
   const ending = new AbortController();
   const signal = AbortSignal.any([ending.signal, connection.closing]);
   let work: Promise<void> | null = null;
+  let dropped = 0;
 
   /** Resolves with the queues known to be there. */
   async function ensureQueue(name: string): Promise<Set<string>> {
@@ -83,6 +84,8 @@ export function createNotifier(deps: NotifierDeps): Notifier {
         }
         if (waiting[0] === next) waiting.shift();
         isReported = false;
+        if (dropped > 0) log.warn({ dropped }, 'notifications were dropped while the broker was away');
+        dropped = 0;
       } catch (err) {
         if (signal.aborted) return;
         if (!isReported) log.warn({ err, topic: next.topic, waiting: waiting.length }, 'notification not sent; trying again');
@@ -97,7 +100,8 @@ export function createNotifier(deps: NotifierDeps): Notifier {
       for (const topic of notification.topics) {
         if (waiting.length >= mostWaiting) {
           waiting.shift();
-          log.warn({ limit: mostWaiting }, 'notification dropped: too many wait for the broker');
+          if (dropped === 0) log.warn({ limit: mostWaiting }, 'too many notifications wait for the broker; the oldest are dropped');
+          dropped += 1;
         }
         waiting.push({ topic: `${topic}.${notification.priority}`, ...render(notification, clock, deps.hasEnvelope) });
       }
