@@ -77,7 +77,9 @@ async function build(work: string, folder: string): Promise<string> {
   const kernel = join(tree, 'boot', readdirSync(join(tree, 'boot')).find((name) => name.startsWith('vmlinuz'))!);
   // Close together: firmware needs memory for the whole span, and a guest of 128 MiB has little to spare.
   const initrdAt = 0x50000 + Math.ceil(statSync(kernel).size / 0x10000) * 0x10000;
-  const sections = [['osrel', join(work, 'osrel'), '0x30000'], ['cmdline', join(work, 'cmdline'), '0x40000'], ['linux', kernel, '0x50000'], ['initrd', initrd, `0x${initrdAt.toString(16)}`]] as const;
+  const base = await imageBaseOf(STUB);
+  const sections = ([['osrel', join(work, 'osrel'), 0x30000], ['cmdline', join(work, 'cmdline'), 0x40000], ['linux', kernel, 0x50000], ['initrd', initrd, initrdAt]] as const)
+    .map(([name, file, offset]) => [name, file, `0x${(base + offset).toString(16)}`] as const);
   await run('objcopy', [...sections.flatMap(([name, file, address]) => ['--add-section', `.${name}=${file}`, '--change-section-vma', `.${name}=${address}`]), STUB, program]);
   const esp = join(work, 'esp');
   writeFileSync(esp, Buffer.alloc(ESP_MIB * MIB));
@@ -96,6 +98,12 @@ async function build(work: string, folder: string): Promise<string> {
   const disk = join(work, 'disk');
   writeFileSync(disk, gptImage(partitions.reduce((sum, { content }) => sum + content.length, 3 * MIB), partitions));
   return disk;
+}
+
+/** Where an EFI program wants to lie: 0 for Debian 12's stub. objcopy counts from zero, not from there. */
+async function imageBaseOf(program: string): Promise<number> {
+  const { stdout } = await run('objdump', ['-p', program]);
+  return parseInt(/ImageBase\s+([0-9a-f]+)/.exec(stdout)?.[1] ?? '0', 16);
 }
 
 /** The meta package names the real one. Its archive is kept in LAB/guest, so that a change of the guest's own files needs no download. */
