@@ -79,6 +79,10 @@ export function createConductor(deps: ConductorDeps): Conductor {
     groups: groupCalls(parts),
     rebuildElsewhere: (context, args) => deps.rpc.cast(
       { topic: 'conductor', namespace: 'compute_task', version: '1.19' }, 'build_instances', calls.toWire(args) as Record<string, unknown>, context),
+    moveElsewhere: (context, args) => deps.rpc.cast(
+      { topic: 'conductor', namespace: 'compute_task', version: '1.20' }, 'migrate_server', calls.toWire(args) as Record<string, unknown>, context),
+    continueOn: (context, host, method, args) => deps.rpc.cast(
+      { topic: parts.profile().hasComputeAltTopic ? 'compute-alt' : 'compute', server: host, version: '6.0' }, method, calls.toWire(args) as Record<string, unknown>, context),
     scheduler: schedulerCasts(deps, parts),
   };
 }

@@ -57,6 +57,8 @@ export function instanceCalls({ calls, read, repeat }: ConductorParts): Conducto
       if (missing.length === 0) return;
       instance.takeFrom(await byUuid(context, instance.get('uuid') as InstanceUuid, missing), missing);
     },
+    // Repeatable: Nova takes it as done when there is nothing to delete.
+    dropMigrationContext: (context, instance) => repeat('Instance.drop_migration_context', async () => void await calls.action(context, instance, 'drop_migration_context')),
   };
 }
 
@@ -97,6 +99,17 @@ export function migrationCalls({ calls, read, repeat }: ConductorParts): Conduct
     },
     async inProgressAndError(context, host, node) {
       return membersOf('Migration', await read(context, 'MigrationList', 'get_in_progress_and_error', [host, node]));
+    },
+    async unconfirmed(context, host, seconds) {
+      return membersOf('Migration', await read(context, 'MigrationList', 'get_unconfirmed_by_dest_compute', [seconds, host]));
+    },
+    async byId(context, id, instance) {
+      try {
+        return objectOf('Migration', await read(context, 'Migration', 'get_by_id_and_instance', [id, instance]));
+      } catch (error) {
+        if (isRemote(error, 'MigrationNotFoundForInstance') || isRemote(error, 'MigrationNotFound')) return null;
+        throw error;
+      }
     },
     // Repeatable: columns are set to values.
     save: (context, migration) => repeat('Migration.save', async () => void await calls.action(context, migration, 'save')),

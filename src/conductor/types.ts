@@ -63,6 +63,8 @@ export interface Conductor {
     destroy(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
     /** Loads unset attributes (a fresh get with expected_attrs) into the object. */
     load(context: RequestContext, instance: NovaObjectOf<'Instance'>, attrs: readonly string[]): Promise<void>;
+    /** Deletes the record of a move that is over; that there is none is fine. */
+    dropMigrationContext(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
   };
   /** † */
   readonly infoCaches: {
@@ -90,6 +92,10 @@ export interface Conductor {
   readonly migrations: {
     byFilters(context: RequestContext, filters: Readonly<Record<string, unknown>>): Promise<NovaObjectOf<'Migration'>[]>;
     inProgressAndError(context: RequestContext, host: string, node: string): Promise<NovaObjectOf<'Migration'>[]>;
+    /** Moves to this host that have been `finished` for longer than `seconds` and that nobody confirmed. */
+    unconfirmed(context: RequestContext, host: string, seconds: number): Promise<NovaObjectOf<'Migration'>[]>;
+    /** Null when there is none. */
+    byId(context: RequestContext, id: number, instance: InstanceUuid): Promise<NovaObjectOf<'Migration'> | null>;
     save(context: RequestContext, migration: NovaObjectOf<'Migration'>): Promise<void>;
   };
   /** † */
@@ -116,6 +122,13 @@ export interface Conductor {
    * Objects among the arguments are written by this call.
    */
   rebuildElsewhere(context: RequestContext, args: Readonly<Record<string, unknown>>): Promise<void>;
+  /** compute_task.migrate_server: asks for another host for a move that this one refuses. Once, as above. */
+  moveElsewhere(context: RequestContext, args: Readonly<Record<string, unknown>>): Promise<void>;
+  /**
+   * A cast to nova-compute of a host, ours included: the next part of a move. Resolved when the broker has it. Where the release has a second
+   * topic for work that was begun already, it goes there. Objects among the arguments are written by this call.
+   */
+  continueOn(context: RequestContext, host: string, method: 'resize_instance' | 'finish_resize' | 'finish_revert_resize', args: Readonly<Record<string, unknown>>): Promise<void>;
   /** Fanout casts that keep the schedulers' view of this host (topic scheduler, 4.2). Never throw: the next sync repairs a lost one. */
   readonly scheduler: {
     updateInstances(context: RequestContext, host: string, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void>;

@@ -55,6 +55,8 @@ export const novaFaults = {
     nova('InstanceNotRescuable', 400, `Instance ${uuid} cannot be rescued: ${reason}`, { instance_id: uuid, reason }),
   unableToMigrateToSelf: (uuid: string, host: string): NovaFault =>
     nova('UnableToMigrateToSelf', 400, `Unable to migrate instance (${uuid}) to current host (${host}).`, { instance_id: uuid, host }),
+  resizeError: (reason: string): NovaFault => nova('ResizeError', 500, `Resize error: ${reason}`, { reason }),
+  migrationError: (reason: string): NovaFault => nova('MigrationError', 500, `Migration error: ${reason}`, { reason }),
   computeResourcesUnavailable: (reason: string): NovaFault =>
     nova('ComputeResourcesUnavailable', 500, `Insufficient compute resources: ${reason}.`, { reason }),
   buildAbort: (uuid: string, reason: string): NovaFault =>

@@ -50,7 +50,11 @@ const dataSchemas: Readonly<Record<string, z.ZodType>> = {
   InstanceExternalEvent: fields({ instance_uuid: uuid, name: text, status: text }, { tag: orNull(text) }),
   RequestSpec: fields({}, { instance_uuid: uuid, scheduler_hints: orNull(z.record(z.string(), z.array(text))) }),
   Selection: fields({ service_host: text, nodename: text }, { compute_node_uuid: orNull(text) }),
-  Migration: fields({}, { id: integer, uuid: orNull(text), status: orNull(text), migration_type: orNull(text), instance_uuid: orNull(text) }),
+  Migration: fields({ id: integer, uuid }, {
+    ...all(orNull(text), 'status', 'migration_type', 'instance_uuid', 'source_compute', 'dest_compute', 'source_node', 'dest_node', 'dest_host'),
+    ...all(orNull(integer), 'old_instance_type_id', 'new_instance_type_id'),
+  }),
+  MigrationContext: fields({}, { instance_uuid: uuid, migration_id: integer }),
   Service: fields({ id: integer, host: text }, { report_count: integer, disabled: z.boolean(), version: integer }),
   ComputeNode: fields({ id: integer, uuid, hypervisor_hostname: text }, { host: orNull(text), stats: orNull(textMap) }),
 };

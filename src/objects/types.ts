@@ -32,7 +32,7 @@ export interface ObjectFields {
     flavor: NovaObjectOf<'Flavor'>; old_flavor: NovaObjectOf<'Flavor'> | null; new_flavor: NovaObjectOf<'Flavor'> | null;
     numa_topology: NovaObject | null; pci_requests: NovaObjectOf<'InstancePCIRequests'> | null; pci_devices: NovaObject | null;
     security_groups: NovaObjectOf<'SecurityGroupList'>; keypairs: NovaObjectOf<'KeyPairList'>; device_metadata: NovaObject | null;
-    migration_context: NovaObject | null; trusted_certs: NovaObject | null; resources: NovaObject | null; tags: NovaObject; services: NovaObject;
+    migration_context: NovaObjectOf<'MigrationContext'> | null; trusted_certs: NovaObject | null; resources: NovaObject | null; tags: NovaObject; services: NovaObject;
   };
   Flavor: { id: number; name: string; flavorid: string; memory_mb: number; vcpus: number; root_gb: number; ephemeral_gb: number; swap: number; extra_specs: Record<string, string> };
   InstanceInfoCache: { instance_uuid: string; network_info: string | null };
@@ -57,7 +57,16 @@ export interface ObjectFields {
     volume_size: number | null; connection_info: string | null; attachment_id: string | null; tag: string | null; no_device: boolean;
   };
   BlockDeviceMappingList: { objects: NovaObjectOf<'BlockDeviceMapping'>[] };
-  Migration: { id: number; uuid: string; status: string | null; migration_type: string; instance_uuid: string | null; source_compute: string | null; dest_compute: string | null; source_node: string | null; dest_node: string | null; old_instance_type_id: number | null; new_instance_type_id: number | null; created_at: string | null; updated_at: string | null };
+  Migration: {
+    id: number; uuid: string; status: string | null; migration_type: string; instance_uuid: string | null; source_compute: string | null; dest_compute: string | null;
+    source_node: string | null; dest_node: string | null; dest_host: string | null; dest_compute_id: number | null; old_instance_type_id: number | null;
+    new_instance_type_id: number | null; created_at: string | null; updated_at: string | null;
+  };
+  /** What a move changes besides the flavor; old and new of each resource that Placement does not hold. */
+  MigrationContext: {
+    instance_uuid: string; migration_id: number; old_numa_topology: NovaObject | null; new_numa_topology: NovaObject | null; old_pci_devices: NovaObject | null;
+    new_pci_devices: NovaObject | null; old_pci_requests: NovaObject | null; new_pci_requests: NovaObject | null; old_resources: NovaObject | null; new_resources: NovaObject | null;
+  };
   MigrationList: { objects: NovaObjectOf<'Migration'>[] };
   NetworkRequest: { network_id: string | null; address: string | null; port_id: string | null; tag: string | null; device_id: string | null; pci_request_id: string | null };
   NetworkRequestList: { objects: NovaObjectOf<'NetworkRequest'>[] };

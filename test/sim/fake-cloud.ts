@@ -63,6 +63,7 @@ function fakeInstances(world: World): Conductor['instances'] {
       world.rows.delete(instance.get('uuid'));
     },
     load: async () => undefined,
+    dropMigrationContext: async () => undefined,
   };
 }
 
@@ -90,11 +91,13 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
       actionStart: async () => undefined,
     } satisfies Conductor['actions'], 'actions', crash, ['eventStart', 'eventFinish', 'actionStart']),
     faults: withEffects({ create: async (_context, fault) => { world.faults.push({ uuid: fault.instance, message: fault.message }); } } satisfies Conductor['faults'], 'faults', crash, ['create']),
-    migrations: { byFilters: async () => [], inProgressAndError: async () => [], save: async () => undefined },
+    migrations: { byFilters: async () => [], inProgressAndError: async () => [], unconfirmed: async () => [], byId: async () => null, save: async () => undefined },
     virtualInterfaces: { create: async () => undefined, byInstance: async () => [], deleteByInstance: async () => undefined },
     consoleTokens: { authorize: async () => 'token', cleanForInstance: async () => undefined, cleanExpired: async () => undefined },
     groups: { byName: async () => null, byUuid: async () => null },
     rebuildElsewhere: async (_context, args) => { world.rebuilds.push(args); },
+    moveElsewhere: async () => undefined,
+    continueOn: async () => undefined,
     scheduler: { updateInstances: async () => undefined, deleteInstance: async () => undefined, syncInstances: async () => undefined },
   };
 }
@@ -129,6 +132,8 @@ export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker
       instance.set('launched_on', null);
       await conductor.save(context, instance);
     },
+    claimMove: async () => undefined,
+    endMove: async () => undefined,
     release: async () => undefined,
     update: async () => undefined,
     audit: async () => undefined,

@@ -57,7 +57,8 @@ export interface ResourceTrackerDeps {
 export interface Count {
   readonly totals: HostTotals;
   readonly tracked: Map<string, TrackedInstance>;
-  readonly moving: readonly Usage[];
+  /** The other flavor of instances that are on the move, by instance. */
+  readonly moving: Map<string, Usage>;
 }
 
 /** What the last audit found. */

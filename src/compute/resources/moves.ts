@@ -6,8 +6,8 @@ import { isBootFromVolume, taskStates, vmStates, type NovaObjectOf } from '../..
 import { usageOf, type Usage } from './usage.js';
 
 export interface MovePlan {
-  /** To be counted beside the tracked instances. */
-  readonly usages: readonly Usage[];
+  /** To be counted beside the tracked instances, by instance. */
+  readonly usages: Map<string, Usage>;
   /** Left over from an earlier move of an instance that is now in another one: to be marked as failed. */
   readonly stale: readonly NovaObjectOf<'Migration'>[];
 }
@@ -24,14 +24,14 @@ export function planMoves(
   });
   // The instance itself knows which move it is in. Only then does the newest count: a stale one may have been written to later.
   const isForgotten = (migration: NovaObjectOf<'Migration'>): boolean => {
-    const current = instances.get(migration.get('instance_uuid') ?? '')?.maybe('migration_context')?.maybe('migration_id') as number | null | undefined;
-    return current !== undefined && current !== null && current !== migration.get('id');
+    const current = instances.get(migration.get('instance_uuid') ?? '')?.maybe('migration_context')?.maybe('migration_id');
+    return current !== undefined && current !== migration.get('id');
   };
-  const usages: Usage[] = [];
+  const usages = new Map<string, Usage>();
   for (const migration of newestOfEach(moving.filter((one) => !isForgotten(one)))) {
     const instance = instances.get(migration.get('instance_uuid') ?? '');
     const flavor = instance === undefined ? null : flavorHere(migration, instance, tracked.has(instance.get('uuid')), here);
-    if (instance !== undefined && flavor !== null) usages.push(usageOf(flavor, isBootFromVolume(instance, [])));
+    if (instance !== undefined && flavor !== null) usages.set(instance.get('uuid'), usageOf(flavor, isBootFromVolume(instance, [])));
   }
   return { usages, stale: moving.filter((one) => isForgotten(one) && one.maybe('status') !== 'error') };
 }

@@ -6,18 +6,20 @@
  *   claim ──▶ tracked ──release / abort──▶ gone
  *     ▲                                      ▲
  *     └──────── audit: tracked := rows of (host, node) that hold resources, moving := migrations in progress
+ *   claimMove ──▶ moving ──endMove──▶ gone: of a move within the host both flavors count until it is over
  *
  * Memory, disk and processors are not tested at a claim: Placement did that. A claim refuses what this host cannot honour.
  */
 import { Mutex } from 'async-mutex';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import type { Conductor } from '../../conductor/index.js';
-import type { NovaObjectOf } from '../../objects/index.js';
+import { isBootFromVolume, type NovaObjectOf } from '../../objects/index.js';
 import { elevated, type RequestContext } from '../../rpc/context.js';
 import { auditResources, type Count, type ResourceTrackerDeps, type View } from './audit.js';
+import { aimMigration, recordMove, saveStatus, type MoveClaim } from './move-claim.js';
 import { saveIfDifferent, type NodeFields } from './node-record.js';
 import { createProviderReport } from './provider-report.js';
-import { accountFor, holdsResources, statesOf, trackedOf } from './usage.js';
+import { accountFor, holdsResources, statesOf, trackedOf, usageOf } from './usage.js';
 
 export interface ResourceTracker {
   /** uuid of this node's provider in Placement. */
@@ -29,6 +31,19 @@ export interface ResourceTracker {
   claim(context: RequestContext, instance: NovaObjectOf<'Instance'>, request: { readonly node: string | null; readonly limits?: unknown }): Promise<void>;
   /** Gives the place back and saves null for host, node, launched_on and compute_id, also for an instance that never had one. */
   abortClaim(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
+  /**
+   * Takes the place of the new flavor beside the old one's: aims the migration at this host and records the move on the instance. Refuses what
+   * `claim` refuses.
+   */
+  claimMove(context: RequestContext, instance: NovaObjectOf<'Instance'>, move: MoveClaim): Promise<void>;
+  /**
+   * The move is over: saves the migration's status, counts the instance under the flavor that it has from now on, and (inside the same turn, so
+   * that no audit comes between) does what the caller has to write.
+   */
+  endMove(
+    context: RequestContext, instance: NovaObjectOf<'Instance'>,
+    move: { readonly migration: NovaObjectOf<'Migration'>; readonly status: 'confirmed' | 'reverted' | 'error'; readonly flavor: NovaObjectOf<'Flavor'> }, write: () => Promise<void>,
+  ): Promise<void>;
   /** Gives the place back; the row is the caller's. */
   release(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
   /** Counts a tracked instance under its new states; others are ignored. */
@@ -52,7 +67,7 @@ export function createResourceTracker(deps: ResourceTrackerDeps): ResourceTracke
   let failedBuilds = 0;
 
   const accounts = ({ totals, tracked, moving }: Count): NodeFields => {
-    const { fields, stats } = accountFor(totals, options.reserved, [...tracked.values()], moving, failedBuilds);
+    const { fields, stats } = accountFor(totals, options.reserved, [...tracked.values()], [...moving.values()], failedBuilds);
     return { ...fields, stats };
   };
 
@@ -70,12 +85,18 @@ export function createResourceTracker(deps: ResourceTrackerDeps): ResourceTracke
     if (view?.tracked.delete(instance.get('uuid')) === true) await tell(context);
   }
 
+  /** What every claim must pass. */
+  async function admit(context: RequestContext, instance: NovaObjectOf<'Instance'>, node: string | null): Promise<View> {
+    if (view === undefined) throw refuse(novaFaults.computeResourcesUnavailable('this node has not been audited yet'));
+    if (node !== null && node !== options.node) throw refuse(novaFaults.computeResourcesUnavailable(`node ${node} is not here`));
+    await refuseWishes(deps, context, instance);
+    return view;
+  }
+
   return {
     providerUuid: uuid,
     claim: (context, instance, { node }) => mutex.runExclusive(async () => {
-      if (view === undefined) throw refuse(novaFaults.computeResourcesUnavailable('this node has not been audited yet'));
-      if (node !== null && node !== options.node) throw refuse(novaFaults.computeResourcesUnavailable(`node ${node} is not here`));
-      await refuseWishes(deps, context, instance);
+      const view = await admit(context, instance, node);
       const tracked = trackedOf(instance);
       setPlace(conductor, instance, { host: options.host, node: options.node, computeId: view.node.get('id') });
       await conductor.instances.save(context, instance);
@@ -86,6 +107,22 @@ export function createResourceTracker(deps: ResourceTrackerDeps): ResourceTracke
       await giveBack(context, instance);
       setPlace(conductor, instance, null);
       await conductor.instances.save(context, instance);
+    }),
+    claimMove: (context, instance, { migration, flavor, node }) => mutex.runExclusive(async () => {
+      const view = await admit(context, instance, node);
+      await aimMigration(conductor, context, migration, { host: options.host, node: options.node, hostIp: options.hostIp, computeId: view.node.get('id') });
+      await recordMove(conductor, context, instance, migration);
+      view.moving.set(instance.get('uuid'), usageOf(flavor, isBootFromVolume(instance, [])));
+      await tell(context);
+    }),
+    endMove: (context, instance, { migration, status, flavor }, write) => mutex.runExclusive(async () => {
+      await saveStatus(conductor, context, migration, status);
+      const uuid = instance.get('uuid');
+      const tracked = view?.tracked.get(uuid);
+      if (tracked !== undefined) view?.tracked.set(uuid, { ...tracked, ...statesOf(instance), usage: usageOf(flavor, isBootFromVolume(instance, [])) });
+      view?.moving.delete(uuid);
+      await tell(context);
+      await write();
     }),
     release: (context, instance) => mutex.runExclusive(() => giveBack(context, instance)),
     update: (context, instance) => mutex.runExclusive(async () => {

@@ -87,7 +87,7 @@ describe('migrations', () => {
     instance({ vm_state: 'resized', flavor: big, old_flavor: small, new_flavor: big, instance_type_id: 2, ...fields });
   const plan = (migrations: NovaObjectOf<'Migration'>[], one: NovaObjectOf<'Instance'>, isTracked: boolean): { vcpus: number[]; stale: number } => {
     const { usages, stale } = planMoves(migrations, new Map([['u1', one]]), new Set(isTracked ? ['u1'] : []), here);
-    return { vcpus: usages.map(({ vcpus }) => vcpus), stale: stale.length };
+    return { vcpus: [...usages.values()].map(({ vcpus }) => vcpus), stale: stale.length };
   };
 
   test.each([
@@ -117,8 +117,7 @@ describe('migrations', () => {
   });
 
   test('a migration that the instance has forgotten is stale', () => {
-    const context = createObject(zed, 'InstanceInfoCache', {});
-    (context as NovaObjectOf<never>).set('migration_id' as never, 8 as never);
+    const context = createObject(zed, 'MigrationContext', { migration_id: 8 });
     const isMoving = resized({ migration_context: context });
     expect(plan([migration(here, away)], isMoving, false)).toEqual({ vcpus: [], stale: 1 });
     expect(plan([migration(here, away, { status: 'error' })], isMoving, false)).toEqual({ vcpus: [], stale: 0 });
