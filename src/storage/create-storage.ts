@@ -11,6 +11,8 @@ import { createImageCache } from './image-cache.js';
 import { createImageStore } from './image-store.js';
 import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } from './marks.js';
 import { containerProperties, createInstanceDisks } from './instance-disks.js';
+import { createKeptDisks } from './kept-disks.js';
+import { createDiskReplacements } from './replace-disk.js';
 import type { NodeStorage } from './types.js';
 import { createZfs, type Zfs } from './zfs.js';
 
@@ -59,8 +61,11 @@ export function createStorage(options: StorageOptions): NodeStorage {
     limits: { cpuSeconds: limits.convertCpuSeconds, memoryMiB: limits.convertMemoryMiB, timeoutMs: limits.importTimeoutMs } });
   const cache = createImageCache({ host, store, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
+  const disks = { host, zfs, layout, store, locks, clock, log };
   return {
-    ...createInstanceDisks({ host, zfs, layout, store, locks, clock, log }),
+    ...createInstanceDisks(disks),
+    ...createDiskReplacements(disks),
+    ...createKeptDisks(disks),
     prepare: () => prepare({ host, zfs, layout, log, scratch }),
     usage: () => usage(zfs, layout),
     ensureImage: cache.ensureImage,

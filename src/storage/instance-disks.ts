@@ -48,11 +48,13 @@ export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
   };
 }
 
-interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
+export interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
 
 async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null): Promise<DiskInfo> {
   const found = await findDisk(deps, place, { image });
-  return settleSize(deps, place, found === undefined ? await cloneImage(deps, place, image, bytes) : volsizeOf(found), bytes);
+  if (found !== undefined) return settleSize(deps, place, volsizeOf(found), bytes);
+  const marks: Marks = { kind: 'disk', ...place, image };
+  return settleSize(deps, place, await cloneImage(deps, deps.layout.disk(place.instance, place.role), marks, image, bytes), bytes);
 }
 
 async function createBlankDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): Promise<DiskInfo> {
@@ -71,10 +73,10 @@ async function growDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): P
   return settleSize(deps, place, volsizeOf(properties), bytes);
 }
 
-const volsizeOf = (properties: Properties): bigint => BigInt(properties.get('volsize')!.value);
+export const volsizeOf = (properties: Properties): bigint => BigInt(properties.get('volsize')!.value);
 
 /** The disk if it is there and ours, after making sure of the folder that it lies in. */
-async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place, marks: Marks): Promise<Properties | undefined> {
+export async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place, marks: Marks): Promise<Properties | undefined> {
   const { instance } = place;
   const [folder, dataset] = [layout.instance(instance), layout.disk(instance, place.role)];
   const datasets = await zfs.get(folder, ['volsize', ...markProperties], { recursive: true });
@@ -87,39 +89,39 @@ async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place, marks:
 }
 
 /** Grows a disk that is smaller than wanted (null: it is right as it is), and waits for its node. */
-async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, current: bigint, wanted: bigint | null): Promise<DiskInfo> {
+export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, current: bigint, wanted: bigint | null, madeFor: string | null = null): Promise<DiskInfo> {
   const dataset = deps.layout.disk(instance, role);
   const size = wanted === null ? current : roundUpToMebibyte(wanted);
   if (size > current) await deps.zfs.set(dataset, { volsize: String(size) });
-  return { role, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current };
+  return { role, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current, madeFor };
 }
 
 /** Never mounted: they only hold volumes and marks. */
 export const containerProperties: Readonly<Record<string, string>> = { mountpoint: 'none' };
 
-/** Size of the new clone. */
-async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null): Promise<bigint> {
+/** Size of the new clone. The caller holds the image's lock. */
+export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, dataset: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<bigint> {
   const stored = await store.find(image);
   if (stored === undefined) throw new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
   if (bytes !== null && bytes < stored.virtualBytes) {
     throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
   }
-  await zfs.clone(layout.imageBase(image), layout.disk(place.instance, place.role), asProperties({ kind: 'disk', ...place, image }));
+  await zfs.clone(layout.imageBase(image), dataset, asProperties(marks));
   await store.touch(stored);
   return stored.volumeBytes;
 }
 
-async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly DiskInfo[]> {
+export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly DiskInfo[]> {
   const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });
   const found = [...datasets].flatMap(([dataset, properties]): DiskInfo[] => {
-    const { kind, instance: owner, role } = marksOf(properties);
+    const { kind, instance: owner, role, 'made-for': madeFor = null } = marksOf(properties);
     if (kind !== 'disk' || owner !== instance || role === undefined || !isDiskRole(role) || dataset !== layout.disk(instance, role)) return [];
-    return [{ role, dataset, devicePath: nodeOf(host, dataset), bytes: volsizeOf(properties) }];
+    return [{ role, dataset, devicePath: nodeOf(host, dataset), bytes: volsizeOf(properties), madeFor }];
   });
   return found.sort((a, b) => rolePlace(a.role) - rolePlace(b.role));
 }
 
-async function buryDisk(deps: InstanceDisksDeps, { instance, role }: Place): Promise<void> {
+export async function buryDisk(deps: InstanceDisksDeps, { instance, role }: Place): Promise<void> {
   await bury(deps, deps.layout.disk(instance, role), { kind: 'disk', instance, role });
 }
 
@@ -127,7 +129,7 @@ async function buryDisks(deps: InstanceDisksDeps, instance: InstanceUuid): Promi
   await bury(deps, deps.layout.instance(instance), { kind: 'instance', instance });
 }
 
-async function bury({ zfs, layout, clock, log }: InstanceDisksDeps, dataset: string, marks: Marks & { readonly instance: InstanceUuid }): Promise<void> {
+export async function bury({ zfs, layout, clock, log }: InstanceDisksDeps, dataset: string, marks: Marks & { readonly instance: InstanceUuid }): Promise<void> {
   const properties = (await zfs.get(dataset, markProperties)).get(dataset);
   if (properties === undefined) return;
   assertOurs(dataset, properties, marks);
@@ -142,7 +144,7 @@ const BUSY_WAIT_MS = 3_000;
 const BUSY_POLL_MS = 100;
 
 /** A guest that has just ended may hold its disks for a moment. Repeats what is refused as busy for a while, then gives that error. */
-async function whileBusy(clock: Clock, act: () => Promise<void>): Promise<void> {
+export async function whileBusy(clock: Clock, act: () => Promise<void>): Promise<void> {
   const deadline = clock.monotonicMs() + BUSY_WAIT_MS;
   for (;;) {
     try {

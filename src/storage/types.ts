@@ -26,6 +26,8 @@ export interface DiskInfo {
   /** Absolute path of the zvol's device node. */
   readonly devicePath: string;
   readonly bytes: bigint;
+  /** The operation or move that put it in the place of another disk; null for one that was there from the beginning. */
+  readonly madeFor: string | null;
 }
 
 /** Opens the image's octets; called at most once per download. */
@@ -50,6 +52,21 @@ export interface NodeStorage {
   createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
   /** Grows a disk; one that is as large or larger stays as it is. AgentError `disk-missing`. */
   growDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
+  /**
+   * Puts a clone of a cached image in the place of a disk: the old one is buried when the new one is complete. `madeFor` marks it: the same call
+   * goes on where an earlier one ended, and finds one that was through. Without an old disk the new one is simply made.
+   */
+  replaceFromImage(instance: InstanceUuid, role: DiskRole, image: ImageId, bytes: bigint | null, madeFor: string): Promise<DiskInfo>;
+  /** The same with an empty disk. */
+  replaceWithBlank(instance: InstanceUuid, role: DiskRole, bytes: bigint, madeFor: string): Promise<DiskInfo>;
+  /** Buries a successor that has not taken its place; one whose predecessor is buried already takes it. */
+  dropReplacement(instance: InstanceUuid, role: DiskRole): Promise<void>;
+  /** Marks the present state of every disk of the instance (a snapshot named by `move`); marks of other moves go. Idempotent. */
+  keepDisks(instance: InstanceUuid, move: string): Promise<void>;
+  /** Takes every disk back to that state, size included, and buries disks that were made for the move. Without marks nothing is done. Idempotent. */
+  revertDisks(instance: InstanceUuid, move: string): Promise<void>;
+  /** Removes the marks; there is no going back then. Idempotent. */
+  forgetKept(instance: InstanceUuid, move: string): Promise<void>;
   /** The instance's disks, in the order in which a machine has them: root, ephemerals, swap, rescue. */
   disks(instance: InstanceUuid): Promise<readonly DiskInfo[]>;
   /** Renames one disk (with its snapshots) to the graveyard; idempotent; `reap` frees it. */

@@ -38,6 +38,10 @@ export interface Zfs {
   clone(snapshot: string, name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   set(name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Octets and size of a volume as they were; snapshots that were taken later are destroyed. */
+  rollback(snapshot: string): Promise<void>;
+  /** One snapshot, never with clones. */
+  destroySnapshot(snapshot: string): Promise<void>;
   /** With snapshots and children; never with clones that live elsewhere. */
   destroyTree(name: string): Promise<void>;
 }
@@ -89,6 +93,14 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
     async rename(from, to) {
       assert(!from.includes('@') && !to.includes('@'), 'only datasets are renamed');
       await call('rename', from, ['rename', below(from), below(to)]);
+    },
+    async rollback(snapshot) {
+      assert(snapshot.includes('@'), 'only a snapshot can be gone back to');
+      await call('rollback', snapshot, ['rollback', '-r', below(snapshot)], DESTROY_TIMEOUT_MS);
+    },
+    async destroySnapshot(snapshot) {
+      assert(snapshot.includes('@'), 'a snapshot has an @ in its name');
+      await call('destroy', snapshot, ['destroy', below(snapshot)], DESTROY_TIMEOUT_MS);
     },
     async destroyTree(name) {
       assert(!name.includes('@'), 'only whole datasets are destroyed');

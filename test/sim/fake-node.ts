@@ -19,28 +19,72 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       world.images.add(image.id);
       return { id: image.id, virtualBytes: 4096n, detectedFormat: 'raw' };
     },
-    async createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: string, _bytes: bigint | null, half?: Half) {
+    async createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, half?: Half) {
       if (!world.images.has(image)) throw missing('image is not cached');
       const found = world.disks.get(instance)?.get(role);
       if (found !== undefined && found.image !== image) throw missing('another image in the place of the disk');
-      await makeDisk(world, instance, role, image, half);
-      return diskInfo(instance, role);
+      await makeDisk(world, instance, role, { image, bytes: bytes ?? GiB }, half);
+      return diskInfo(world, instance, role);
     },
-    async createBlankDisk(instance: InstanceUuid, role: DiskRole, _bytes: bigint, half?: Half) {
-      await makeDisk(world, instance, role, null, half);
-      return diskInfo(instance, role);
+    async createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint, half?: Half) {
+      await makeDisk(world, instance, role, { image: null, bytes }, half);
+      return diskInfo(world, instance, role);
     },
-    async growDisk(instance: InstanceUuid, role: DiskRole) {
-      if (world.disks.get(instance)?.has(role) !== true) throw missing(`${role} disk`);
-      return diskInfo(instance, role);
+    async growDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint) {
+      const disk = world.disks.get(instance)?.get(role);
+      if (disk === undefined) throw missing(`${role} disk`);
+      if (bytes > disk.bytes) world.disks.get(instance)?.set(role, { ...disk, bytes });
+      return diskInfo(world, instance, role);
     },
-    disks: async (instance: InstanceUuid) => [...(world.disks.get(instance)?.keys() ?? [])].sort((a, b) => rolePlace(a) - rolePlace(b)).map((role) => diskInfo(instance, role)),
+    async replaceFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, madeFor: string, half?: Half) {
+      if (!world.images.has(image)) throw missing('image is not cached');
+      await replaceDisk(world, instance, role, { isGrown: true, image, bytes: bytes ?? GiB, madeFor }, half);
+      return diskInfo(world, instance, role);
+    },
+    async replaceWithBlank(instance: InstanceUuid, role: DiskRole, bytes: bigint, madeFor: string, half?: Half) {
+      await replaceDisk(world, instance, role, { isGrown: true, image: null, bytes, madeFor }, half);
+      return diskInfo(world, instance, role);
+    },
+    async dropReplacement(instance: InstanceUuid, role: DiskRole) {
+      const key = `${instance}/${role}`;
+      const successor = world.successors.get(key);
+      if (successor !== undefined && world.disks.get(instance)?.has(role) !== true) world.disks.get(instance)?.set(role, successor);
+      world.successors.delete(key);
+    },
+    async keepDisks(instance: InstanceUuid, move: string, half?: Half) {
+      for (const [role, disk] of world.disks.get(instance) ?? []) {
+        if (world.kept.get(`${instance}/${role}`)?.move !== move) world.kept.set(`${instance}/${role}`, { move, disk });
+        await half?.();
+      }
+    },
+    async revertDisks(instance: InstanceUuid, move: string, half?: Half) {
+      refuseWhileOpen(world, instance);
+      for (const [role, disk] of [...(world.disks.get(instance) ?? [])]) {
+        const kept = world.kept.get(`${instance}/${role}`);
+        if (kept?.move === move) world.disks.get(instance)?.set(role, kept.disk);
+        else if (disk.madeFor === move) world.disks.get(instance)?.delete(role);
+        await half?.();
+      }
+    },
+    async forgetKept(instance: InstanceUuid, move: string, half?: Half) {
+      for (const [key, kept] of world.kept) {
+        if (key.startsWith(instance) && kept.move === move) world.kept.delete(key);
+        await half?.();
+      }
+    },
+    disks: async (instance: InstanceUuid) => [...(world.disks.get(instance)?.keys() ?? [])].sort((a, b) => rolePlace(a) - rolePlace(b)).map((role) => diskInfo(world, instance, role)),
     async buryDisk(instance: InstanceUuid, role: DiskRole) {
-      if (world.disks.get(instance)?.delete(role) === true) world.graveyard.push(`${instance}/${role}`);
+      if (world.disks.get(instance)?.has(role) !== true) return;
+      refuseWhileOpen(world, instance);
+      world.disks.get(instance)?.delete(role);
+      world.kept.delete(`${instance}/${role}`);
+      world.graveyard.push(`${instance}/${role}`);
     },
     async buryDisks(instance: InstanceUuid) {
-      if (world.folders.get(instance) !== undefined && world.folders.get(instance) !== 'empty' && (world.folders.get(instance) as Guest).isRunning) throw missing('dataset is busy');
-      if (world.disks.delete(instance)) world.graveyard.push(instance);
+      refuseWhileOpen(world, instance);
+      if (!world.disks.delete(instance)) return;
+      world.graveyard.push(instance);
+      for (const map of [world.kept, world.successors]) for (const key of [...map.keys()]) if (key.startsWith(instance)) map.delete(key);
     },
     async reap() {
       const destroyed = world.graveyard.splice(0).length;
@@ -50,18 +94,46 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     images: async () => [],
     dropImage: async () => false,
   };
-  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'buryDisk', 'buryDisks', 'reap']);
+  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'replaceFromImage',
+    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'buryDisk', 'buryDisks', 'reap']);
 }
 
-const diskInfo = (instance: InstanceUuid, role: DiskRole): DiskInfo =>
-  ({ role, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: 1n << 30n });
+const GiB = 1n << 30n;
 
-async function makeDisk(world: World, instance: InstanceUuid, role: DiskRole, image: string | null, half?: Half): Promise<void> {
+function diskInfo(world: World, instance: InstanceUuid, role: DiskRole): DiskInfo {
+  const disk = world.disks.get(instance)?.get(role);
+  return {
+    role, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: disk?.bytes ?? GiB, madeFor: disk?.madeFor ?? null,
+  };
+}
+
+async function makeDisk(world: World, instance: InstanceUuid, role: DiskRole, what: { image: string | null; bytes: bigint }, half?: Half): Promise<void> {
   const disks = world.disks.get(instance) ?? new Map<DiskRole, FakeDisk>();
   world.disks.set(instance, disks);
-  if (!disks.has(role)) disks.set(role, { isGrown: false, image });
+  if (!disks.has(role)) disks.set(role, { isGrown: false, madeFor: null, ...what });
   await half?.();
-  disks.set(role, { isGrown: true, image });
+  disks.set(role, { madeFor: null, ...disks.get(role), ...what, isGrown: true });
+}
+
+/** In the order of the real one: the successor, the grave of the old disk, the name. */
+async function replaceDisk(world: World, instance: InstanceUuid, role: DiskRole, disk: FakeDisk, half?: Half): Promise<void> {
+  const disks = world.disks.get(instance) ?? new Map<DiskRole, FakeDisk>();
+  world.disks.set(instance, disks);
+  if (disks.get(role)?.madeFor === disk.madeFor) return;
+  refuseWhileOpen(world, instance);
+  const key = `${instance}/${role}`;
+  world.successors.set(key, disk);
+  await half?.();
+  if (disks.delete(role)) world.graveyard.push(key);
+  world.kept.delete(key);
+  await half?.();
+  disks.set(role, disk);
+  world.successors.delete(key);
+}
+
+function refuseWhileOpen(world: World, instance: InstanceUuid): void {
+  const guest = world.folders.get(instance);
+  if (guest !== undefined && guest !== 'empty' && guest.isRunning) throw missing('dataset is busy');
 }
 
 export function fakePlugger(world: World, crash: CrashRecorder): Plugger {
@@ -129,6 +201,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     async start(instance: InstanceUuid) {
       const guest = guestOf(instance);
       if (guest === undefined || !world.disks.has(instance)) throw missing('guest or disk');
+      for (const { role } of guest.definition.disks) if (world.disks.get(instance)?.has(role) !== true) throw missing(`the ${role} disk`);
       if (guest.isRunning) return;
       for (const nic of guest.definition.nics) if (!world.taps.has(nic.tapName)) throw missing('tap');
       guest.isRunning = true;
@@ -166,11 +239,14 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {
   const base: ConfigDriveWriter = {
     isRequired: () => true,
-    async write({ instance }) {
+    async write({ instance, isForRescue }) {
       const uuid = instance.get('uuid') as InstanceUuid;
       if (!world.folders.has(uuid)) world.folders.set(uuid, 'empty');
-      return `/state/${uuid}/config.iso`;
+      if (isForRescue === true) world.rescueDrives.add(uuid);
+      return `/state/${uuid}/${isForRescue === true ? 'config-rescue' : 'config'}.iso`;
     },
+    existing: async (instance) => (world.folders.has(instance) ? `/state/${instance}/config.iso` : null),
+    removeForRescue: async (instance) => { world.rescueDrives.delete(instance); },
   };
-  return withEffects(base, 'configDrive', crash, ['write']);
+  return withEffects(base, 'configDrive', crash, ['write', 'removeForRescue']);
 }

@@ -26,6 +26,8 @@ export interface FakeDisk {
   isGrown: boolean;
   /** Null: it began empty. */
   readonly image: string | null;
+  readonly bytes: bigint;
+  readonly madeFor: string | null;
 }
 
 export interface World {
@@ -40,6 +42,12 @@ export interface World {
   readonly rebuilds: unknown[];
   readonly folders: Map<InstanceUuid, Guest | 'empty'>;
   readonly disks: Map<InstanceUuid, Map<DiskRole, FakeDisk>>;
+  /** UUID/ROLE → a disk that is to take the place of another. */
+  readonly successors: Map<string, FakeDisk>;
+  /** UUID/ROLE → the disk as it was when a move began, and which move. */
+  readonly kept: Map<string, { readonly move: string; readonly disk: FakeDisk }>;
+  /** Config drives of rescues. */
+  readonly rescueDrives: Set<InstanceUuid>;
   /** UUID of a whole instance, or UUID/ROLE. */
   readonly graveyard: string[];
   readonly taps: Map<string, InstanceUuid>;
@@ -50,7 +58,7 @@ export interface World {
 
 export function createWorld(): World {
   return {
-    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), graveyard: [],
+    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), rescueDrives: new Set(), graveyard: [],
     taps: new Map(), images: new Set(), deliver: null,
   };
 }

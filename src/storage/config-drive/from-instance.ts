@@ -72,13 +72,18 @@ export interface ConfigDriveWriterOptions {
   readonly randomSeed?: () => Uint8Array;
 }
 
-/** The name of the image in the instance's folder. */
+/** The names of the images in the instance's folder. A rescue has one of its own: the server's holds what cannot be made again. */
 export const configDriveName = 'config.iso';
+const rescueDriveName = 'config-rescue.iso';
 
 export interface ConfigDriveWriter {
   isRequired(instance: Instance, imageProperties: Readonly<Record<string, string>>): boolean;
   /** Returns the image's path. Writing again replaces it. */
-  write(args: { readonly instance: Instance } & Pick<InstanceExtras, 'networkInfo' | 'injectedFiles' | 'adminPassword'>): Promise<string>;
+  write(args: { readonly instance: Instance; readonly isForRescue?: boolean } & Pick<InstanceExtras, 'networkInfo' | 'injectedFiles' | 'adminPassword'>): Promise<string>;
+  /** The path of the server's own image; null if it has none. */
+  existing(instance: InstanceUuid): Promise<string | null>;
+  /** Removes the image of a rescue; that there is none is fine. */
+  removeForRescue(instance: InstanceUuid): Promise<void>;
 }
 
 /** What compute/ calls. */
@@ -86,12 +91,20 @@ export function createConfigDriveWriter(options: ConfigDriveWriterOptions): Conf
   const { host, folderOf, forceConfigDrive, dhcpDomain, vendorData = {}, randomSeed = () => randomBytes(512) } = options;
   return {
     isRequired: (instance, properties) => isRequired(instance, properties, forceConfigDrive),
-    write: async ({ instance, ...given }) => {
+    write: async ({ instance, isForRescue = false, ...given }) => {
       const instanceFolder = await folderOf(instance.get('uuid') as InstanceUuid);
-      const path = `${instanceFolder}/${configDriveName}`;
+      const path = `${instanceFolder}/${isForRescue ? rescueDriveName : configDriveName}`;
       const input = configDriveInput(instance, { ...given, dhcpDomain, vendorData, randomSeed: randomSeed() });
       await writeConfigDrive(host, { instanceFolder, path, input });
       return path;
+    },
+    async existing(instance) {
+      const path = `${await folderOf(instance)}/${configDriveName}`;
+      return (await host.files.exists(path)) ? path : null;
+    },
+    async removeForRescue(instance) {
+      const folder = await folderOf(instance);
+      await host.files.remove(`${folder}/${rescueDriveName}`, folder);
     },
   };
 }

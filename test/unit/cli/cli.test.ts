@@ -23,7 +23,7 @@ const states: Record<string, GuestState> = {
   [running]: { kind: 'running', pid: 4242, startedAtSeconds: 1_790_000_000, isPaused: false },
   [crashed]: { kind: 'stopped', verdict: { kind: 'crashed', at: '2026-11-01T00:00:00Z', exitCode: 139, signal: null, reason: 'segmentation fault' } },
 };
-const disk = (instance: string): DiskInfo => ({ role: 'root', dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB });
+const disk = (instance: string): DiskInfo => ({ role: 'root', dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
 const operation: JournalledOperation = {
   id: parseOperationId('99999999-9999-4999-8999-999999999999'), messageId: 'm', rpc: 'reboot_instance', instance: running, requestId: 'req-7', payload: { auth: 'hush-hush' },
   acceptedAt: '2026-11-02T00:00:00Z', hasBegun: true, steps: new Map([['end-guest', 'done'], ['start-guest', 'begun']]), notes: { k: 'v' }, outcome: null, endedAt: null,

@@ -1,0 +1,65 @@
+/**
+ * One disk in the place of another. The successor is made under a name of its own and completed there; only then is the old disk renamed to the
+ * graveyard and the successor to the disk's name:
+ *
+ *   old ──make──▶ old, old.new ──bury──▶ old.new ──rename──▶ new
+ *
+ * Killed anywhere, the same call goes on from what is there; `made-for` tells a successor of this call from the disk that it is to replace.
+ */
+import type { ImageId } from '../lib/ids.js';
+import { bury, cloneImage, findDisk, settleSize, volsizeOf, whileBusy, type InstanceDisksDeps, type Place } from './instance-disks.js';
+import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
+import type { DiskInfo, NodeStorage } from './types.js';
+import { roundUpToMebibyte, type Properties } from './zfs.js';
+
+type Replacements = Pick<NodeStorage, 'replaceFromImage' | 'replaceWithBlank' | 'dropReplacement'>;
+
+export function createDiskReplacements(deps: InstanceDisksDeps): Replacements {
+  const { zfs } = deps;
+  return {
+    replaceFromImage: (instance, role, image, bytes, madeFor) => deps.locks.run(image, () => replaceDisk(deps, { instance, role }, { image, 'made-for': madeFor }, bytes, (name, marks) => cloneAtSize(deps, name, marks, image, bytes))),
+    replaceWithBlank: (instance, role, bytes, madeFor) => replaceDisk(deps, { instance, role }, { 'made-for': madeFor }, bytes, (name, marks) => zfs.createVolume(name, roundUpToMebibyte(bytes), asProperties(marks))),
+    dropReplacement: (instance, role) => dropReplacement(deps, { instance, role }),
+  };
+}
+
+/** Where the successor lies until it takes its place; disks(…) does not list it. */
+const successorOf = (dataset: string): string => `${dataset}.new`;
+
+async function cloneAtSize(deps: InstanceDisksDeps, name: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<void> {
+  const current = await cloneImage(deps, name, marks, image, bytes);
+  const wanted = bytes === null ? current : roundUpToMebibyte(bytes);
+  if (wanted > current) await deps.zfs.set(name, { volsize: String(wanted) });
+}
+
+interface Present { readonly dataset: string; readonly current: Properties | undefined; readonly successor: Properties | undefined }
+
+async function look(deps: InstanceDisksDeps, place: Place): Promise<Present> {
+  const dataset = deps.layout.disk(place.instance, place.role);
+  const current = await findDisk(deps, place, {});
+  return { dataset, current, successor: (await deps.zfs.get(successorOf(dataset), markProperties)).get(successorOf(dataset)) };
+}
+
+async function replaceDisk(deps: InstanceDisksDeps, place: Place, own: Marks, bytes: bigint | null, make: (name: string, marks: Marks) => Promise<unknown>): Promise<DiskInfo> {
+  const { dataset, current, successor } = await look(deps, place);
+  const marks: Marks = { kind: 'disk', ...place, ...own };
+  const isOurs = (properties: Properties | undefined): boolean => marksOf(properties)['made-for'] === own['made-for'];
+  if (!isOurs(current)) {
+    if (current !== undefined || !isOurs(successor)) {
+      // A successor beside the old disk holds nothing yet, and another call's never will: it is made anew.
+      if (successor !== undefined) await bury(deps, successorOf(dataset), { kind: 'disk', ...place });
+      await make(successorOf(dataset), marks);
+    }
+    if (current !== undefined) await bury(deps, dataset, { kind: 'disk', ...place });
+    await whileBusy(deps.clock, () => deps.zfs.rename(successorOf(dataset), dataset));
+  }
+  const disk = await findDisk(deps, place, marks);
+  return settleSize(deps, place, volsizeOf(disk!), bytes, own['made-for'] ?? null);
+}
+
+async function dropReplacement(deps: InstanceDisksDeps, place: Place): Promise<void> {
+  const { dataset, current, successor } = await look(deps, place);
+  if (successor === undefined) return;
+  if (current === undefined) return deps.zfs.rename(successorOf(dataset), dataset);
+  await bury(deps, successorOf(dataset), { kind: 'disk', ...place });
+}
