@@ -16,10 +16,19 @@ import { getVncConsole } from './get-vnc-console.js';
 import { hostMethod, instanceMethod, type Availability, type HostMethod, type InstanceMethod } from './operation.js';
 import { pauseInstance } from './pause-instance.js';
 import { rebootInstance } from './reboot-instance.js';
+import { rebuildInstance } from './rebuild/rebuild-instance.js';
 import { cacheImages, refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
 import { hostRefusals, instanceRefusals } from './refusals/table.js';
 import { restoreInstance } from './restore-instance.js';
 import { setAdminPassword } from './set-admin-password.js';
+import { rescueInstance } from './rescue/rescue-instance.js';
+import { unrescueInstance } from './rescue/unrescue-instance.js';
+import { confirmResize } from './resize/confirm-resize.js';
+import { finishResize } from './resize/finish-resize.js';
+import { finishRevertResize } from './resize/finish-revert-resize.js';
+import { prepResize } from './resize/prep-resize.js';
+import { resizeInstance } from './resize/resize-instance.js';
+import { revertResize } from './resize/revert-resize.js';
 import { setHostEnabled } from './set-host-enabled.js';
 import { softDeleteInstance } from './soft-delete-instance.js';
 import { startInstance } from './start-instance.js';
@@ -56,6 +65,15 @@ export function registeredMethods(): readonly RegisteredMethod[] {
     about(restoreInstance),
     about(triggerCrashDump),
     about(setAdminPassword),
+    about(rebuildInstance),
+    about(rescueInstance),
+    about(unrescueInstance),
+    about(prepResize),
+    about(resizeInstance),
+    about(finishResize),
+    about(confirmResize),
+    about(revertResize),
+    about(finishRevertResize),
     about(getConsoleOutput),
     about(getVncConsole),
     about(validateConsolePort),

@@ -129,13 +129,13 @@ export const removalSteps = (deps: Deps, instance: InstanceUuid): readonly Step[
   removeFolder(deps, instance),
 ];
 
-/** The same at once and without a journal entry: for the undoing of an interrupted build and for the running-deleted duty. */
-export async function removeFromMachine(deps: Deps, instance: InstanceUuid): Promise<void> {
-  const never = new AbortController().signal;
-  for (const step of removalSteps(deps, instance)) {
-    if ((await step.look()) !== 'done') await step.act(never);
-  }
+/** Steps at once and without a journal entry: for work that only goes forward, and for the way back. */
+export async function actAll(steps: readonly Step[], signal = new AbortController().signal): Promise<void> {
+  for (const step of steps) if ((await step.look()) !== 'done') await step.act(signal);
 }
+
+/** For the undoing of an interrupted build and for the running-deleted duty. */
+export const removeFromMachine = (deps: Deps, instance: InstanceUuid): Promise<void> => actAll(removalSteps(deps, instance));
 
 /** Frees the graveyard in the background of an operation; the periodic duty gets what is still busy. */
 export async function reapQuietly(deps: Deps): Promise<void> {

@@ -7,7 +7,7 @@ import { elevated } from '../rpc/context.js';
 import { powerStates } from '../virt/index.js';
 import type { ComputeDeps } from './deps.js';
 import { isInstanceGone, isTaskStateConflict } from './error-text.js';
-import { reapQuietly, removalSteps } from './machine-steps.js';
+import { actAll, reapQuietly, removalSteps } from './machine-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from './operation.js';
 import { saveState } from './save-state.js';
 
@@ -72,6 +72,4 @@ export async function deleteInstance(
 
 /** The same for work that nobody asked for by a message: steps that look before they act need no journal, whoever calls comes again. */
 export const deleteWithoutJournal = (deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> =>
-  deleteInstance(deps, context, instance, async (steps) => {
-    for (const step of steps) if ((await step.look()) !== 'done') await step.act(signal);
-  });
+  deleteInstance(deps, context, instance, (steps) => actAll(steps, signal));

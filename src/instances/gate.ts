@@ -5,8 +5,8 @@
  *   request ──┼─ refused: the agent is shutting down
  *             └─ accepted ──▶ waiting ──▶ running ──▶ over
  *
- * A delete does not wait for a build to end by itself: it asks the running build to stop (its AbortSignal fires), then takes
- * its turn. Every outcome is logged alike.
+ * A delete does not wait for a build, rebuild or rescue to end by itself: it asks the running one to stop (its AbortSignal fires), then
+ * takes its turn. Every outcome is logged alike.
  */
 import { AgentError } from '../lib/errors.js';
 import type { InstanceUuid } from '../lib/ids.js';
@@ -14,7 +14,8 @@ import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Logger, Metrics } from '../observe/index.js';
 
 export type GateKind =
-  | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal';
+  | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal'
+  | 'rebuild' | 'rescue' | 'resize';
 export type GateOutcome = 'accepted' | 'ignored' | 'refused';
 
 /** Why a running build's signal fired: somebody wants the instance gone. */
@@ -44,6 +45,8 @@ export interface Gate {
 }
 
 const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'pause', 'unpause', 'soft-delete', 'restore', 'power-sync']);
+/** Work that may wait long for an image, and that is worth nothing for an instance that goes. */
+const givesWay: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'rescue']);
 
 export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
   const mutex = new KeyedMutex<InstanceUuid>();
@@ -65,7 +68,7 @@ export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
     open += 1;
     deps.metrics.gauge('agent_open_requests_count', open);
     if (kind === 'delete') {
-      for (const other of mine) if (other.kind === 'build') other.controller.abort(deletedMeanwhile());
+      for (const other of mine) if (givesWay.has(other.kind)) other.controller.abort(deletedMeanwhile());
     }
     try {
       await mutex.run(instance, async () => {

@@ -35,6 +35,12 @@ const operations: readonly (readonly [name: string, setting: Setting])[] = [
   ['console-vnc-connect', { guest: 'running' }],
   ['diagnostics', { guest: 'running' }],
   ['port-update-event', { guest: 'running' }],
+  ['rebuild', { guest: 'running' }],
+  ['rescue', { guest: 'running' }],
+  ['unrescue', { guest: 'running' }],
+  ['resize', { guest: 'running', isOneHost: true }],
+  ['resize-confirm', { guest: 'running', isOneHost: true }],
+  ['resize-revert', { guest: 'running', isOneHost: true }],
 ];
 
 describe('an operation tells Nova what the recorded nova-compute told it', () => {

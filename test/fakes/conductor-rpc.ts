@@ -47,6 +47,8 @@ export class FakeConductorRpc implements RpcClient {
   readonly events: { uuid: unknown; event: unknown; outcome: 'started' | 'Success' | 'Error'; requestId: string }[] = [];
   /** Class methods and object methods (`Name.method`) with another behaviour. */
   readonly overrides = new Map<string, (args: unknown[], kwargs: Data, context: RequestContext) => unknown>();
+  /** Called with every cast: the part of the broker, for messages to ourselves. */
+  onCast: ((target: RpcTarget, method: string, args: Data, context: RequestContext) => void) | undefined;
   /** Lets tests make node rows of a few columns. */
   hasLooseColumns = false;
   serviceVersion = 64;
@@ -88,6 +90,7 @@ export class FakeConductorRpc implements RpcClient {
     this.sent.push({ kind: 'cast', target, method, args: copied, context });
     this.#breakOn(method, 'before');
     this.#refuseNewer(copied);
+    this.onCast?.(target, method, copied, context);
   }
 
   addInstance(fields: Data): Data {
@@ -201,6 +204,13 @@ export class FakeConductorRpc implements RpcClient {
       case 'MigrationList.get_in_progress_and_error':
         return this.#list('Migration', this.migrations.filter((row) => [row['source_compute'], row['dest_compute']].includes(first)
           && !['confirmed', 'reverted', 'failed', 'completed', 'cancelled', 'done'].includes(String(row['status']))));
+      case 'MigrationList.get_unconfirmed_by_dest_compute':
+        return this.#list('Migration', this.migrations.filter((row) => row['status'] === 'finished' && row['dest_compute'] === second));
+      case 'Migration.get_by_id_and_instance': {
+        const row = this.migrations.find((migration) => migration['id'] === first && migration['instance_uuid'] === second);
+        if (row === undefined) throw novaError('MigrationNotFoundForInstance', `Migration ${String(first)} not found for instance ${String(second)}`, { migration_id: first, instance_id: second });
+        return this.#wire('Migration', row);
+      }
       case 'MigrationList.get_by_filters': return this.#list('Migration', this.migrations.filter((row) => matches(row, first as Data, context)));
       case 'InstanceActionEvent.event_start': return void this.events.push({ uuid: first, event: second, outcome: 'started', requestId: context.requestId });
       case 'InstanceActionEvent.event_finish_with_failure':
@@ -265,6 +275,10 @@ export class FakeConductorRpc implements RpcClient {
         if (this.#instance(data['uuid'])['deleted'] === true) throw novaError('InstanceNotFound', 'gone', { instance_id: data['uuid'] });
         Object.assign(this.#instance(data['uuid']), { deleted: true, deleted_at: '2026-11-23T05:00:00Z' });
         return [{ deleted: true, obj_what_changed: [] }, null];
+      case 'Instance.drop_migration_context':
+        this.#instance(data['uuid'])['migration_context'] = null;
+        // What was changed and not saved stays changed.
+        return [{ migration_context: null, obj_what_changed: Object.keys(changed) }, null];
       case 'InstanceInfoCache.save': {
         const row = this.infoCaches.find((cache) => cache['instance_uuid'] === data['instance_uuid']);
         if (row === undefined) return created(this.infoCaches);

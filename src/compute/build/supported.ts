@@ -9,7 +9,7 @@ import type { HostCapabilities } from '../../virt/index.js';
 import type { BuildArguments } from './request.js';
 
 export interface SupportFacts {
-  readonly args: BuildArguments;
+  readonly args: Pick<BuildArguments, 'instance' | 'accel_uuids' | 'requested_networks'>;
   readonly blockDevices: readonly NovaObjectOf<'BlockDeviceMapping'>[];
   readonly imageProperties: Readonly<Record<string, string>>;
   readonly capabilities: HostCapabilities;

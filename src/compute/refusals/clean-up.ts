@@ -11,8 +11,7 @@ type Refused = Operation<{ instance: NovaObjectOf<'Instance'> }>;
 
 const cleanUps: Readonly<Record<CleanUp, (operation: Refused) => Promise<void>>> = {
   'delete-image': deleteImage,
-  'restore-rebuild': restoreRebuild,
-  'return-allocation': returnAllocation,
+  'leave-evacuation': leaveEvacuation,
   'drop-allocation': ({ args, deps }) => deps.placement.deleteAllocations(args.instance.get('uuid')),
   'fail-migration': failMigration,
 };
@@ -32,25 +31,11 @@ async function deleteImage({ context, deps, wireArgs }: Refused): Promise<void> 
   if (isUuid(id)) await deps.glance.remove(context, parseImageId(id));
 }
 
-/** The API has written the new image into the row before it asked; the old one is what the disk holds. */
-async function restoreRebuild(operation: Refused): Promise<void> {
-  const { args: { instance }, deps, wireArgs } = operation;
-  if (wireArgs['recreate'] === true) {
-    await failMigration(operation);
-    await deps.placement.removeProviderFromAllocations(instance.get('uuid'), deps.tracker.providerUuid);
-    return;
-  }
-  const image = wireArgs['orig_image_ref'];
-  const metadata = wireArgs['orig_sys_metadata'];
-  if (typeof image === 'string') instance.set('image_ref', image);
-  if (typeof metadata === 'object' && metadata !== null) instance.set('system_metadata', metadata as Record<string, string>);
-}
-
-/** The conductor moved the source's allocation to the migration and the scheduler made ours under the instance: swap back. */
-async function returnAllocation(operation: Refused): Promise<void> {
-  const migration = migrationOf(operation);
-  if (migration !== null) await operation.deps.placement.moveAllocations(migration.get('uuid'), operation.args.instance.get('uuid'));
+/** The scheduler added this host to the instance's allocation; the old one's part stays. */
+async function leaveEvacuation(operation: Refused): Promise<void> {
+  const { args: { instance }, deps } = operation;
   await failMigration(operation);
+  await deps.placement.removeProviderFromAllocations(instance.get('uuid'), deps.tracker.providerUuid);
 }
 
 async function failMigration(operation: Refused): Promise<void> {

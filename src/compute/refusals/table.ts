@@ -5,7 +5,7 @@
 import type { NovaFault } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 
-export type CleanUp = 'delete-image' | 'restore-rebuild' | 'return-allocation' | 'drop-allocation' | 'fail-migration';
+export type CleanUp = 'delete-image' | 'leave-evacuation' | 'drop-allocation' | 'fail-migration';
 
 export interface Refusal {
   readonly rpc: string;
@@ -41,18 +41,6 @@ export const instanceRefusals: readonly Refusal[] = [
   plain('shelve_instance', 'TEF', 'shelving is', 'delete-image'),
   plain('shelve_offload_instance', 'TEF', 'shelving is'),
   plain('unshelve_instance', 'TEF', 'unshelving is', 'drop-allocation'),
-  {
-    rpc: 'rescue_instance', wrappers: 'TEF', reason: 'rescue is not supported by this host yet',
-    fault: ({ instance }) => novaFaults.instanceNotRescuable(instance, 'rescue is not supported by this host yet'),
-  },
-  plain('unrescue_instance', 'TEF', 'rescue is'),
-  plain('rebuild_instance', 'TEF', 'rebuild and evacuation are', 'restore-rebuild'),
-  plain('prep_resize', 'TEF', 'resize and cold migration are', 'return-allocation'),
-  plain('resize_instance', 'TEF', 'resize and cold migration are', 'fail-migration'),
-  plain('finish_resize', 'TEF', 'resize and cold migration are', 'fail-migration'),
-  plain('confirm_resize', 'EF', 'resize and cold migration are', 'fail-migration'),
-  plain('revert_resize', 'TEF', 'resize and cold migration are', 'fail-migration'),
-  plain('finish_revert_resize', 'TEF', 'resize and cold migration are', 'fail-migration'),
   {
     rpc: 'prep_snapshot_based_resize_at_dest', wrappers: 'EF', reason: 'cross-cell resize is not supported by this host yet',
     fault: () => novaFaults.migrationPreCheckError('cross-cell resize is not supported by this host yet'),

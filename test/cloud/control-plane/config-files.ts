@@ -151,7 +151,7 @@ function compute(layout: Layout, secrets: Secrets): Record<string, string> {
         use_stderr: true, transport_url: transportUrl(secrets), state_path: join(layout.cloud, 'nova'), my_ip: address, report_interval: 10,
         service_down_time: 60, osapi_compute_listen: address, osapi_compute_workers: 1, enabled_apis: 'osapi_compute',
         // The scheduler's first discovery of hosts would otherwise come up to a minute late.
-        periodic_fuzzy_delay: 0,
+        periodic_fuzzy_delay: 0, allow_resize_to_same_host: true,
       },
       neutron: { ...shared['neutron'], service_metadata_proxy: true, metadata_proxy_shared_secret: secrets.metadata },
       api: { auth_strategy: 'keystone' },

@@ -134,6 +134,17 @@ function serversOf(admin: Session, demo: Session) {
       const made = await as.get<{ servers: { id: string }[] }>(`${nova}/servers?reservation_id=${String(reservation)}`);
       return made.servers.map(({ id }) => id);
     },
+    /** The events of a server's newest action of this name, `EVENT: RESULT`; and what an admin reads of a failure. */
+    async lastAction(id: string, name: string): Promise<{ events: string[]; details: string }> {
+      const { instanceActions } = await admin.get<{ instanceActions: { action: string; request_id: string }[] }>(`${nova}/servers/${id}/os-instance-actions`);
+      const found = instanceActions.find(({ action }) => action === name);
+      if (found === undefined) throw new Error(`server ${id} has no action ${name}`);
+      const { instanceAction } = await admin.get<{ instanceAction: { events: { event: string; result: string | null; details?: string | null; traceback: string | null }[] } }>(`${nova}/servers/${id}/os-instance-actions/${found.request_id}`);
+      return {
+        events: instanceAction.events.map(({ event, result }) => `${event}: ${String(result)}`),
+        details: instanceAction.events.map(({ details, traceback }) => `${details ?? ''} ${traceback ?? ''}`).join('\n'),
+      };
+    },
     remove: async (id: string, as: Session = demo): Promise<void> => { await orNull(as.remove(`${nova}/servers/${id}`)); },
     waitGone: (id: string, limitMs = 120_000): Promise<boolean> => {
       let last = '';
@@ -208,6 +219,12 @@ function placementOf(admin: Session) {
 }
 
 const computeOf = (admin: Session) => ({
+  /** The id of a flavor. */
+  flavor: async (name: string): Promise<string> => {
+    const found = (await admin.get<{ flavors: { id: string; name: string }[] }>(`${nova}/flavors`)).flavors.find((entry) => entry.name === name);
+    if (found === undefined) throw new Error(`no flavor ${name}`);
+    return found.id;
+  },
   services: async (host: string): Promise<ComputeService[]> =>
     (await admin.get<{ services: ComputeService[] }>(`${nova}/os-services?binary=nova-compute&host=${host}`)).services,
   setService: (id: string, body: { status?: 'enabled' | 'disabled'; disabled_reason?: string; forced_down?: boolean }): Promise<unknown> =>

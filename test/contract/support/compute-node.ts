@@ -131,8 +131,10 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
       }
     },
     async settled() {
-      for (let left = background.splice(0); left.length > 0; left = background.splice(0)) await Promise.all(left);
-      while (deps.gate.open > 0) await new Promise((resolve) => setImmediate(resolve));
+      do {
+        for (let left = background.splice(0); left.length > 0; left = background.splice(0)) await Promise.all(left);
+        while (deps.gate.open > 0) await new Promise((resolve) => setImmediate(resolve));
+      } while (background.length > 0);
     },
     tell: (event) => listeners.forEach((listener) => listener(event)),
     async join() {
@@ -141,6 +143,10 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
     },
     sent: () => rpc.sent,
     forget: () => { rpc.sent.length = 0; },
+  };
+  rpc.onCast = (target, method, args, context) => {
+    if (target.server !== host || !['compute', 'compute-alt'].includes(target.topic)) return;
+    background.push(node.receive({ ...messageOf(method, args), _context_request_id: context.requestId }));
   };
   if (isAudited) await tracker.audit(ownContext(), { startup: true });
   node.forget();
@@ -243,7 +249,7 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
 export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; isPaused?: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
   const instance = uuid as InstanceUuid;
   const nics = (options.vifs ?? []).map((vif) => ({ port: vif.id, tapName: vif.devname, mac: vif.address, mtu: 1500, model: 'virtio' as const }));
-  node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached' }]]));
+  node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached', bytes: 1n << 30n, madeFor: null }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
     definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1,

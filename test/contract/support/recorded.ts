@@ -22,9 +22,12 @@ const isNodeSave = (message: WireMessage): boolean => {
   return object?.['nova_object.name'] === 'ComputeNode' && argsOf(message)['objmethod'] === 'save';
 };
 
-/** Reads test/samples/wire/zed/OPERATION.jsonl. Of several computes the one that was asked first counts. */
-export function recorded(operation: string): Recorded {
-  const messages = recordedMessages(operation);
+/**
+ * Reads test/samples/wire/zed/OPERATION.jsonl. Of several computes the one that was asked first counts; with `isOneHost` the computes A and B of a
+ * recorded move are taken for one, A, which then did both halves.
+ */
+export function recorded(operation: string, options: { isOneHost?: boolean } = {}): Recorded {
+  const messages = options.isOneHost === true ? (JSON.parse(JSON.stringify(recordedMessages(operation)).replaceAll('fakeb', 'fakea')) as RecordedMessage[]) : recordedMessages(operation);
   const isIncoming = (one: RecordedMessage): boolean => 'method' in one.message && one.routing_keys.some((key) => key.startsWith('compute.'));
   const first = messages.find(isIncoming);
   const host = first?.routing_keys.find((key) => key.startsWith('compute.'))?.slice('compute.'.length);

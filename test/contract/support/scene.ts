@@ -19,8 +19,8 @@ const network = '437ea60d-cf80-4d77-be32-e580863fdab1';
 interface Mapping { readonly id: number; readonly instance_uuid: string }
 
 /** `guest`: what is on the machine before the operation. `cannotBind`: Neutron has no live L2 agent on this host. */
-export async function scene(operation: string, options: { guest: 'none' | 'running' | 'paused' | 'stopped'; cannotBind?: boolean } & NodeSettings): Promise<Scene> {
-  const play = recorded(operation);
+export async function scene(operation: string, options: { guest: 'none' | 'running' | 'paused' | 'stopped'; cannotBind?: boolean; isOneHost?: boolean } & NodeSettings): Promise<Scene> {
+  const play = recorded(operation, options);
   const node = await createTestNode({ host: play.host, ...options });
   const message = play.incoming.find((one) => (one['args'] as Record<string, unknown>)['instance'] !== undefined) ?? play.incoming[0];
   if (message === undefined) throw new Error(`nothing came in during ${operation}`);
@@ -28,6 +28,7 @@ export async function scene(operation: string, options: { guest: 'none' | 'runni
   node.rpc.instances.push(structuredClone(row));
   const uuid = String(row['uuid']);
   node.placement.allocate(uuid, { [providerUuid]: { resources: { VCPU: 1, MEMORY_MB: 64, DISK_GB: 1 } } });
+  seedMove(node, message);
   for (const device of mappingsOf(operation)) if (device.instance_uuid === uuid) node.rpc.blockDevices.push({ ...device });
   if (options.cannotBind === true) node.neutron.hosts.clear();
   const vifs = seedNetwork(node, row, requestedNetworks(message));
@@ -36,6 +37,15 @@ export async function scene(operation: string, options: { guest: 'none' | 'runni
   if (options.guest !== 'none') await node.deps.tracker.audit(node.deps.ownContext(), { startup: true });
   node.forget();
   return { ...play, node, message, row };
+}
+
+/** The migration of a move as the conductor made it: a row, and the old flavor's allocation. */
+function seedMove(node: TestNode, message: WireMessage): void {
+  const [migration] = objectsIn((message['args'] as Record<string, unknown>)['migration']);
+  if (migration === undefined) return;
+  const row = structuredClone(migration['nova_object.data']) as Record<string, unknown>;
+  node.rpc.migrations.push(row);
+  node.placement.allocate(String(row['uuid']), { [providerUuid]: { resources: { VCPU: 1, MEMORY_MB: 64, DISK_GB: 1 } } });
 }
 
 /** The message brings part of the row; the rest (flavor, network cache …) is as when the server was built. */

@@ -82,8 +82,9 @@ function objectStep(args: Data, known: Record<string, unknown>): string[] {
     // Totals are each host's own; who is counted is for the tracker's own tests.
     case 'ComputeNode.save': return [name];
     case 'InstanceFault.create': return [`${name}: ${String(data['code'])} on ${String(data['host'])}`];
+    case 'Migration.save': return [`${name}: ${changes.filter((field) => field !== 'id' && field !== 'dest_host').sort().map((field) => `${field}=${show(data[field])}`).join(' ')}`];
     case 'ConsoleAuthToken.authorize': return [`${name}: ${String(data['console_type'])} ${String(data['access_url_base'])} ttl=${show(args['args'])}`];
-    case 'Instance.destroy': return [name];
+    case 'Instance.destroy': case 'Instance.drop_migration_context': return [name];
     default: return [`${name}: ${changes.filter((field) => field !== 'id').sort().join(' ')}`];
   }
 }
@@ -109,6 +110,11 @@ function castStep(method: string, args: Data): string {
       const retry = filters.retry ?? {};
       return `build_instances ${String(uuid)} host=${show(host)} ${show(taskState)} retry=${Object.keys(retry).sort().join()} arguments=${Object.keys(args).sort().join()} `
         + `host_lists=${show(args['host_lists'])}`;
+    }
+    case 'resize_instance': case 'finish_resize': case 'finish_revert_resize': {
+      const { uuid, host, task_state: taskState } = dataOf(objectsIn(args['instance'])[0]);
+      const { status } = dataOf(objectsIn(args['migration'])[0]);
+      return `${method} ${String(uuid)} host=${show(host)} ${show(taskState)} migration ${show(status)} arguments=${Object.keys(args).sort().join()}`;
     }
     default: return `${method} ${show(args)}`;
   }

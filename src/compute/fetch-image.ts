@@ -1,0 +1,39 @@
+/** An image that an existing server is to get (rebuild, rescue): looked at, refused or in the cache, before anything of the server is touched. */
+import { AgentError } from '../lib/errors.js';
+import { parseImageId } from '../lib/ids.js';
+import { novaFaults } from '../lib/nova-faults.js';
+import type { NovaObjectOf } from '../objects/index.js';
+import type { GlanceImage } from '../openstack/index.js';
+import type { RequestContext } from '../rpc/context.js';
+import type { ComputeDeps } from './deps.js';
+
+const GiB = 1024n ** 3n;
+
+/** Bytes of the flavor's root disk; null: as large as the image. */
+export const rootBytesOf = (flavor: NovaObjectOf<'Flavor'>): bigint | null => (flavor.get('root_gb') > 0 ? BigInt(flavor.get('root_gb')) * GiB : null);
+
+/** What Glance knows of the image. AgentError `image-missing` (wire ImageNotFound). */
+export async function showImage(deps: Pick<ComputeDeps, 'glance'>, context: RequestContext, reference: string): Promise<GlanceImage> {
+  const id = parseImageId(reference);
+  try {
+    return await deps.glance.show(context, id);
+  } catch (error) {
+    if (error instanceof AgentError && error.code === 'http-not-found') throw new AgentError('image-missing', 'the image is gone', { wire: novaFaults.imageNotFound(id), cause: error });
+    throw error;
+  }
+}
+
+/** Refuses an image that the flavor cannot hold, before a byte of it is fetched. */
+export function refuseUnfit(flavor: NovaObjectOf<'Flavor'>, image: GlanceImage): void {
+  if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
+  if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
+  const rootBytes = rootBytesOf(flavor);
+  const minBytes = BigInt(image.minDiskGiB) * GiB;
+  if (rootBytes === null || rootBytes >= minBytes) return;
+  throw new AgentError('flavor-too-small', "the flavor's disk is below the image's min_disk", { wire: novaFaults.flavorDiskSmallerThanMinDisk(rootBytes, minBytes) });
+}
+
+/** Downloads and inspects it unless it is in the cache. */
+export async function cacheImage(deps: Pick<ComputeDeps, 'glance' | 'storage'>, context: RequestContext, image: GlanceImage, options: { maxBytes: bigint | null; signal: AbortSignal }): Promise<void> {
+  await deps.storage.ensureImage(image, (signal) => deps.glance.download(context, parseImageId(image.id), signal), options);
+}

@@ -1,0 +1,124 @@
+import { AgentError, codeOf } from '../../lib/errors.js';
+import { parseInstanceUuid } from '../../lib/ids.js';
+import { novaFaults } from '../../lib/nova-faults.js';
+import { runSteps } from '../../journal/index.js';
+import { isBootFromVolume, taskStates, toNovaTime, vmStates } from '../../objects/index.js';
+import type { GlanceImage } from '../../openstack/index.js';
+import { decodeFiles } from '../build/request.js';
+import { refuseUnsupported } from '../build/supported.js';
+import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { cacheImage, refuseUnfit, rootBytesOf, showImage } from '../fetch-image.js';
+import { stopOptions } from '../grace.js';
+import { actAll, endGuest, reapQuietly } from '../machine-steps.js';
+import type { InstanceMethod, Operation } from '../operation.js';
+import { bringUp } from '../power-steps.js';
+import { saveState, saveWithPower } from '../save-state.js';
+import { rebuildArguments, type RebuildArguments } from './arguments.js';
+import { refuseEvacuation } from './refuse-evacuation.js';
+import { remakeSteps } from './remake-steps.js';
+
+type Rebuild = Operation<RebuildArguments>;
+
+const { rebuilding, rebuildBlockDeviceMapping, rebuildSpawning } = taskStates;
+/** What the config drive and the guest's definition say of the row. */
+const attributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'keypairs', 'security_groups'] as const;
+
+/**
+ * Rebuild: the same server (ports, addresses, name) on a new disk. Everything that can be refused is refused while the guest still runs, and
+ * the old disk goes only when the new one is there; so a rebuild that fails before that leaves the server as it was.
+ */
+export const rebuildInstance: InstanceMethod<RebuildArguments> = {
+  kind: 'instance',
+  rpc: 'rebuild_instance',
+  availability: { status: 'works', reason: 'not evacuation, not servers that boot from a volume' },
+  args: rebuildArguments,
+  wrappers: { revertsTask: true, event: 'compute_rebuild_instance', recordsFault: true },
+  gate: 'rebuild',
+  isJournalled: true,
+  resumeTasks: [rebuilding, rebuildBlockDeviceMapping, rebuildSpawning],
+  run: rebuild,
+};
+
+async function rebuild(operation: Rebuild): Promise<null> {
+  const { args, context, deps, log } = operation;
+  if (args.recreate) return refuseEvacuation(operation);
+  await deps.conductor.instances.load(context, args.instance, attributes);
+  try {
+    await remake(operation, await acceptedImage(operation));
+  } catch (error) {
+    if (codeOf(error) === 'shutting-down' || isTaskStateConflict(error)) throw error;
+    if (isDeletedMeanwhile(error)) {
+      log.info('instance was deleted while it was rebuilt');
+      return null;
+    }
+    log.warn({ err: error }, 'rebuild failed');
+    await settle(operation);
+    throw error;
+  }
+  await reapQuietly(deps);
+  return null;
+}
+
+/** The new image, cached and fit for this host and flavor; anything else is refused here. */
+async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<GlanceImage> {
+  const { instance } = args;
+  const blockDevices = args.bdms?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(context, parseInstanceUuid(instance.get('uuid'))));
+  if (isBootFromVolume(instance, blockDevices) || args.image_ref === null || args.image_ref === undefined) {
+    const reason = 'rebuilding a server that boots from a volume is not supported by this host yet';
+    throw new AgentError('unsupported-request', reason, { wire: novaFaults.buildAbort(instance.get('uuid'), reason) });
+  }
+  const image = await showImage(deps, context, args.image_ref);
+  refuseUnsupported({ args: { instance, accel_uuids: args.accel_uuids, requested_networks: null }, blockDevices, imageProperties: image.properties, capabilities: deps.driver.capabilities });
+  decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
+  const flavor = instance.get('flavor');
+  refuseUnfit(flavor, image);
+  await cacheImage(deps, context, image, { maxBytes: rootBytesOf(flavor), signal });
+  return image;
+}
+
+async function remake(operation: Rebuild, image: GlanceImage): Promise<void> {
+  const { id, args: { instance, target_state: targetState }, context, deps, signal, isResumed } = operation;
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  const staysOff = instance.get('vm_state') === vmStates.stopped || targetState === vmStates.stopped;
+  const from = (state: string): readonly string[] => (isResumed ? [rebuilding, rebuildBlockDeviceMapping, rebuildSpawning] : [state]);
+  if (isResumed && (await isRemade(operation))) return reportRebuilt(operation, staysOff);
+  await saveWithPower(deps, context, instance, { taskState: rebuilding }, from(rebuilding));
+  await runSteps(deps.journal, id, [endGuest(deps, uuid, stopOptions(deps.options, instance, true))], signal);
+  await saveState(deps, context, instance, { taskState: rebuildBlockDeviceMapping }, from(rebuilding));
+  await saveState(deps, context, instance, { taskState: rebuildSpawning }, from(rebuildBlockDeviceMapping));
+  await runSteps(deps.journal, id, [
+    ...remakeSteps(operation, image),
+    // Nova starts a server that was stopped and stops it again; here it stays off.
+    ...(staysOff ? [] : bringUp(deps, instance, deps.ports.cached(instance))),
+  ], signal);
+  await reportRebuilt(operation, staysOff);
+}
+
+/** Killed after the start: a guest that runs on the new disk is the rebuilt one. */
+async function isRemade({ id, args: { instance }, deps }: Rebuild): Promise<boolean> {
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  if ((await deps.driver.state(uuid)).kind !== 'running') return false;
+  return (await deps.storage.disks(uuid)).some(({ role, madeFor }) => role === 'root' && madeFor === id);
+}
+
+async function reportRebuilt({ args: { instance }, context, deps }: Rebuild, staysOff: boolean): Promise<void> {
+  instance.set('launched_at', toNovaTime(deps.clock.now()));
+  await saveWithPower(deps, context, instance, { vmState: staysOff ? vmStates.stopped : vmStates.active, taskState: null }, [rebuildSpawning]);
+  if (deps.options.trackInstanceChanges) await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
+}
+
+/** With the old disk in its place the server is what it was before, and runs again if it did; without it the server is in error. Saved with the task revert. */
+async function settle({ id, args, deps, log }: Rebuild): Promise<void> {
+  const { instance } = args;
+  const uuid = parseInstanceUuid(instance.get('uuid'));
+  try {
+    const root = (await deps.storage.disks(uuid)).find(({ role }) => role === 'root');
+    if (root === undefined || root.madeFor === id) throw new AgentError('disk-missing', 'the old disk is gone already');
+    if (typeof args.orig_image_ref === 'string') instance.set('image_ref', args.orig_image_ref);
+    if (args.orig_sys_metadata !== undefined && args.orig_sys_metadata !== null) instance.set('system_metadata', args.orig_sys_metadata);
+    if (instance.get('vm_state') === vmStates.active) await actAll(bringUp(deps, instance, deps.ports.cached(instance)));
+  } catch (err) {
+    log.error({ err }, 'server not put back as it was before the rebuild');
+    instance.set('vm_state', vmStates.error);
+  }
+}
