@@ -3,8 +3,8 @@ import type { ComputeDeps } from './compute/index.js';
 import type { Config } from './config/index.js';
 import type { NovaObjectOf } from './objects/index.js';
 import {
-  buildTimeout, consoleTokens, healInfoCache, imageCache, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, resourceAudit, runningDeleted,
-  schedulerSync, type Duty,
+  buildTimeout, consoleTokens, healInfoCache, imageCache, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
+  runningDeleted, schedulerSync, unconfirmedResizes, type Duty,
 } from './periodic/index.js';
 
 /** Nova's rule for intervals: 0 means every minute, a negative one never. */
@@ -23,6 +23,8 @@ export function dutiesOf(deps: ComputeDeps, config: Config, service: NovaObjectO
     reclaimDeleted(deps, main.reclaim_instance_interval),
     buildTimeout(deps, main.instance_build_timeout),
     rebootTimeout(deps, main.reboot_timeout),
+    rescueTimeout(deps, main.rescue_timeout),
+    unconfirmedResizes(deps, main.resize_confirm_window),
     imageCache(deps, {
       everySeconds: everySeconds(cache.manager_interval), minimumAgeSeconds: cache.remove_unused_original_minimum_age_seconds, removesUnused: cache.remove_unused_base_images,
     }),

@@ -19,6 +19,7 @@ export { powerAttributes } from './power-steps.js';
 export { rebootAgain } from './reboot-instance.js';
 export { saveState } from './save-state.js';
 export { deleteWithoutJournal } from './terminate-instance.js';
+export { confirmAsApi, unrescueAsApi } from './own-requests.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';
 export * from './resources/index.js';

@@ -14,6 +14,8 @@ export type RecoveryAction =
   | { readonly kind: 'reboot'; readonly type: 'SOFT' | 'HARD' }
   | { readonly kind: 'stop' }
   | { readonly kind: 'start' }
+  /** Cut while it moved away: it stays. */
+  | { readonly kind: 'undo-move' }
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
   /** A task that this agent never began: cleared so that the user can go on. */
@@ -74,7 +76,8 @@ function recoverPower(facts: RecoveryFacts, resumeOnHostBoot: boolean): Recovery
   }
   if (taskState === t.poweringOff) return { kind: 'stop' };
   if (taskState === t.poweringOn) return { kind: 'start' };
-  if (among(taskState, t.resizeMigrating, t.migrating)) return { kind: 'clear-task', vmState: null };
+  if (taskState === t.resizeMigrating) return { kind: 'undo-move' };
+  if (taskState === t.migrating) return { kind: 'clear-task', vmState: null };
   const wasRunning = facts.recordedPower === powerStates.running;
   const isDown = guestPower === powerStates.shutdown || guestPower === powerStates.crashed || guestPower === powerStates.noState;
   return {

@@ -14,3 +14,5 @@ export { nodeUpkeep } from './node-upkeep.js';
 export { healInfoCache } from './heal-info-cache.js';
 export { releaseCheck } from './release-check.js';
 export { consoleTokens } from './console-tokens.js';
+export { rescueTimeout } from './rescue-timeout.js';
+export { unconfirmedResizes } from './unconfirmed-resizes.js';

@@ -56,6 +56,16 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
   const handle = (wire: WireMessage): Promise<void> => orDead(handleOne(endpoint, wire));
   let open: Promise<void>[] = [];
 
+  /** What the broker holds for us: gone from there when it is accepted, in order. */
+  const drain = (): Promise<void> => orDead((async () => {
+    for (let wire = world.queue[0]; wire !== undefined; wire = world.queue[0]) {
+      const message = incoming(wire);
+      const answer = await endpoint.methods.get(message.method)?.accept?.(message);
+      world.queue.shift();
+      if (answer !== 'duplicate') await handleOne(endpoint, wire);
+    }
+  })());
+
   await orDead(joinCloud(deps, null, plan));
   open = crash.isDead ? [] : plan.again.map(({ message }) => handle(message));
   return {
@@ -67,10 +77,12 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
       const method = endpoint.methods.get(message.method);
       if (method?.accept !== undefined && (await method.accept(message)) === 'duplicate') return;
       await handleOne(endpoint, wire);
+      await drain();
     })()),
     async idle() {
       await Promise.all(open);
       while (gate.open > 0 && !crash.isDead) await systemClock.sleep(1);
+      await drain();
     },
   };
 }

@@ -10,8 +10,10 @@ import { parseInstanceUuid } from '../../src/lib/ids.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
-import { buildMessage, deleteMessage, pauseMessage, rebootMessage, restoreMessage, softDeleteMessage, startMessage, stopMessage, unpauseMessage } from './messages.js';
-import { createWorld, remains, rowOf, traces, type Guest, type World } from './world.js';
+import {
+  buildMessage, confirmMessage, deleteMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, revertMessage, softDeleteMessage, startMessage, stopMessage, unpauseMessage, unrescueMessage,
+} from './messages.js';
+import { createWorld, migrationUuid, remains, rowOf, traces, type Guest, type World } from './world.js';
 
 const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 let folder = '';
@@ -33,8 +35,8 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'stopped' | 'paused' | 'soft-delete';
-const towards: Readonly<Record<'stopped' | 'paused' | 'soft-delete', (world: World, instance: typeof uuid) => WireMessage>> = { stopped: stopMessage, paused: pauseMessage, 'soft-delete': softDeleteMessage };
+type Before = 'none' | 'active' | 'stopped' | 'paused' | 'soft-delete' | 'rescued' | 'resized';
+const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = { stopped: stopMessage, paused: pauseMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage };
 
 /** A server in some state, brought there by an agent that was not killed. */
 async function prepared(state: Before): Promise<{ world: World; journal: string }> {
@@ -83,7 +85,62 @@ function expectGone(world: World): void {
   expect(traces(world, uuid)).toEqual([]);
 }
 
+const flavorOf = (world: World): number | null | undefined => rowOf(world, uuid)?.get('instance_type_id');
+const GiB = 1n << 30n;
+
+/** A server of the small flavor that nothing is left of a move of. */
+function expectSmall(world: World): void {
+  expectRunning(world);
+  expect([flavorOf(world), guestOf(world)?.definition.memoryMiB, world.disks.get(uuid)?.get('root')?.bytes]).toEqual([1, 128, GiB]);
+  expect([world.kept.size, world.successors.size, [...world.allocations]]).toEqual([0, 0, [uuid]]);
+}
+
 const cases: readonly Case[] = [
+  {
+    name: 'rebuild', from: 'active', message: (world) => rebuildMessage(world, uuid),
+    check: (world) => {
+      // Nova's table for a rebuild whose message is still the broker's; the old server is all there.
+      if (rowOf(world, uuid)?.get('vm_state') === 'error') return expect([rowOf(world, uuid)?.get('task_state'), guestOf(world)?.isRunning]).toEqual([null, true]);
+      expectRunning(world);
+      expect(world.disks.get(uuid)?.get('root')?.madeFor).not.toBeNull();
+      expect(world.successors.size).toBe(0);
+    },
+  },
+  {
+    name: 'rescue', from: 'active', message: (world) => rescueMessage(world, uuid),
+    check: (world) => {
+      expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), rowOf(world, uuid)?.get('power_state')]).toEqual(['rescued', null, 1]);
+      expect(guestOf(world)).toMatchObject({ isRunning: true, definition: { disks: [{ role: 'root' }, { role: 'rescue' }], configDrive: { path: `/state/${uuid}/config-rescue.iso` } } });
+    },
+  },
+  {
+    name: 'unrescue', from: 'rescued', message: (world) => unrescueMessage(world, uuid),
+    check: (world) => {
+      expectRunning(world);
+      expect(guestOf(world)).toMatchObject({ definition: { disks: [{ role: 'root' }], configDrive: { path: `/state/${uuid}/config.iso` } } });
+      expect([[...(world.disks.get(uuid)?.keys() ?? [])], world.rescueDrives.size]).toEqual([['root'], 0]);
+    },
+  },
+  { name: 'delete while rescued', from: 'rescued', message: (world) => deleteMessage(world, uuid), check: expectGone },
+  {
+    name: 'resize', from: 'active', message: (world) => resizeMessage(world, uuid),
+    check: (world) => {
+      if (rowOf(world, uuid)?.get('vm_state') === 'active') return expectSmall(world);
+      expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), flavorOf(world)]).toEqual(['resized', null, 2]);
+      expect(guestOf(world)).toMatchObject({ isRunning: true, definition: { memoryMiB: 256 } });
+      expect([world.disks.get(uuid)?.get('root')?.bytes, [...world.kept.values()].map(({ disk }) => disk.bytes)]).toEqual([2n * GiB, [GiB]]);
+      expect([...world.allocations].sort()).toEqual([uuid, migrationUuid].sort());
+    },
+  },
+  {
+    name: 'confirm a resize', from: 'resized', message: (world) => confirmMessage(world, uuid),
+    check: (world) => {
+      expectRunning(world);
+      expect([flavorOf(world), rowOf(world, uuid)?.get('old_flavor'), world.kept.size, [...world.allocations]]).toEqual([2, null, 0, [uuid]]);
+      expect(world.disks.get(uuid)?.get('root')?.bytes).toBe(2n * GiB);
+    },
+  },
+  { name: 'revert a resize', from: 'resized', message: (world) => revertMessage(world, uuid), check: expectSmall },
   {
     name: 'build', from: 'none', message: (world) => buildMessage(world, uuid),
     check: (world) => {
@@ -155,6 +212,7 @@ describe.each(cases)('$name', (one) => {
     const { world } = await run(one, null);
     one.check(world);
     if (one.name === 'build') expectRunning(world);
+    if (one.name === 'resize') expect(rowOf(world, uuid)?.get('vm_state')).toBe('resized');
     if (one.name === 'pause') expect(guestOf(world)?.isPaused).toBe(true);
     if (one.name.includes('reboot')) expect(guestOf(world)?.starts).toBeGreaterThan(1);
   });
@@ -174,6 +232,7 @@ describe.each(cases)('$name', (one) => {
         if (rowOf(world, uuid) === undefined) continue;
         await buryAgents();
         const agent = await live(world, journal, null);
+        if (rowOf(world, uuid)?.get('vm_state') === 'resized') await agent.receive(confirmMessage(world, uuid)); // nova-api does
         await agent.receive(deleteMessage(world, uuid));
         expect([label, rowOf(world, uuid), remains(world, uuid), traces(world, uuid)]).toEqual([label, undefined, [], []]);
       }

@@ -2,13 +2,14 @@
 import { parseInstanceUuid, parsePortId, type InstanceUuid } from '../../src/lib/ids.js';
 import { AgentError } from '../../src/lib/errors.js';
 import type { Conductor, ExpectedTaskState, SaveOptions } from '../../src/conductor/index.js';
-import { createObject, parseObject, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
+import { createObject, isNovaObject, parseObject, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { GlanceClient, GlanceImage, PlacementClient } from '../../src/openstack/index.js';
 import type { NetworkInfo, Ports, Vif } from '../../src/network/index.js';
 import { RemoteError } from '../../src/rpc/index.js';
 import type { ResourceTracker } from '../../src/compute/index.js';
 import { imageId, ourHost, profile, providerUuid, rowOf, type World } from './world.js';
 import { withEffects, type CrashRecorder } from './crash.js';
+import { messageTo } from './wire.js';
 
 type Half = () => Promise<void>;
 
@@ -55,7 +56,7 @@ function fakeInstances(world: World): Conductor['instances'] {
     },
     async refresh(_context, instance) {
       const row = requireRow(world, instance.get('uuid'));
-      for (const field of ['host', 'node', 'vm_state', 'task_state', 'power_state', 'system_metadata', 'config_drive'] as const) instance.set(field, row.get(field));
+      instance.takeFrom(row);
       instance.resetChanges();
     },
     async destroy(_context, instance) {
@@ -63,8 +64,17 @@ function fakeInstances(world: World): Conductor['instances'] {
       world.rows.delete(instance.get('uuid'));
     },
     load: async () => undefined,
-    dropMigrationContext: async () => undefined,
+    async dropMigrationContext(_context, instance) {
+      const row = requireRow(world, instance.get('uuid'));
+      row.set('migration_context', null);
+      store(world, row);
+    },
   };
+}
+
+function saveMigration(world: World, migration: NovaObjectOf<'Migration'>): void {
+  migration.resetChanges();
+  world.migrations.set(migration.get('id'), JSON.parse(JSON.stringify(migration.toWire())) as WireObject);
 }
 
 export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
@@ -79,7 +89,7 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
     computeNodes: {
       byUuids: async () => [], byHost: async () => [], byHostAndNodename: async () => null, byUuid: async () => null, create: async () => undefined, save: async () => undefined, destroy: async () => undefined,
     },
-    instances: withEffects(fakeInstances(world), 'instances', crash, ['save', 'destroy']),
+    instances: withEffects(fakeInstances(world), 'instances', crash, ['save', 'destroy', 'dropMigrationContext']),
     infoCaches: { byInstance: async () => null, save: async () => undefined },
     blockDevices: withEffects({ byInstance: async () => [], save: async () => undefined }, 'blockDevices', crash, ['save']),
     actions: withEffects({
@@ -91,13 +101,23 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
       actionStart: async () => undefined,
     } satisfies Conductor['actions'], 'actions', crash, ['eventStart', 'eventFinish', 'actionStart']),
     faults: withEffects({ create: async (_context, fault) => { world.faults.push({ uuid: fault.instance, message: fault.message }); } } satisfies Conductor['faults'], 'faults', crash, ['create']),
-    migrations: { byFilters: async () => [], inProgressAndError: async () => [], unconfirmed: async () => [], byId: async () => null, save: async () => undefined },
+    migrations: withEffects({
+      byFilters: async () => [], inProgressAndError: async () => [], unconfirmed: async () => [],
+      byId: async (_context, id) => {
+        const wire = world.migrations.get(id);
+        return wire === undefined ? null : (parseObject(wire) as NovaObjectOf<'Migration'>);
+      },
+      save: async (_context, migration) => saveMigration(world, migration),
+    } satisfies Conductor['migrations'], 'migrations', crash, ['save']),
     virtualInterfaces: { create: async () => undefined, byInstance: async () => [], deleteByInstance: async () => undefined },
     consoleTokens: { authorize: async () => 'token', cleanForInstance: async () => undefined, cleanExpired: async () => undefined },
     groups: { byName: async () => null, byUuid: async () => null },
     rebuildElsewhere: async (_context, args) => { world.rebuilds.push(args); },
     moveElsewhere: async () => undefined,
-    continueOn: async () => undefined,
+    continueOn: (_context, _host, method, args) => crash.effect('broker.cast', async () => {
+      const toWire = (value: unknown): unknown => (isNovaObject(value) ? JSON.parse(JSON.stringify(value.toWire())) as unknown : value);
+      world.queue.push(messageTo(method, Object.fromEntries(Object.entries(args).map(([name, value]) => [name, toWire(value)]))));
+    }),
     scheduler: { updateInstances: async () => undefined, deleteInstance: async () => undefined, syncInstances: async () => undefined },
   };
 }
@@ -106,14 +126,17 @@ export function fakePlacement(world: World, crash: CrashRecorder): PlacementClie
   const unused = notUsed('Placement call');
   return withEffects({
     providersInTree: unused, providerByName: unused, createProvider: unused, deleteProvider: unused, inventories: unused, putInventories: unused, traits: unused, putTraits: unused,
-    knownTraits: unused, createCustomTrait: unused, createResourceClass: unused, putAllocations: unused, moveAllocations: unused, removeProviderFromAllocations: async () => undefined,
+    knownTraits: unused, createCustomTrait: unused, createResourceClass: unused, putAllocations: unused, removeProviderFromAllocations: async () => undefined,
     allocationsOf: async (consumer) => ({
       allocations: world.allocations.has(consumer) ? { [providerUuid]: { resources: { VCPU: 1 } } } : {}, projectId: null, userId: null, consumerGeneration: 1,
     }),
     allocationsOnProvider: async () => Object.fromEntries([...world.allocations].map((consumer) => [consumer, { resources: { VCPU: 1 } }])),
+    moveAllocations: async (from, to) => {
+      if (world.allocations.delete(from)) world.allocations.add(to);
+    },
     removeAllocations: async (consumer) => world.allocations.delete(consumer),
     deleteAllocations: async (consumer) => { world.allocations.delete(consumer); },
-  } satisfies PlacementClient, 'placement', crash, ['deleteAllocations', 'removeAllocations']);
+  } satisfies PlacementClient, 'placement', crash, ['deleteAllocations', 'removeAllocations', 'moveAllocations']);
 }
 
 export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker {
@@ -132,8 +155,19 @@ export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker
       instance.set('launched_on', null);
       await conductor.save(context, instance);
     },
-    claimMove: async () => undefined,
-    endMove: async () => undefined,
+    async claimMove(context: Parameters<ResourceTracker['claim']>[0], instance: NovaObjectOf<'Instance'>, { migration }: Parameters<ResourceTracker['claimMove']>[2], half?: Half) {
+      migration.set('dest_compute', ourHost);
+      saveMigration(world, migration);
+      await half?.();
+      instance.set('migration_context', createObject(profile, 'MigrationContext', { instance_uuid: instance.get('uuid'), migration_id: migration.get('id') }));
+      await conductor.save(context, instance);
+    },
+    async endMove(_context: unknown, _instance: unknown, { migration, status }: Parameters<ResourceTracker['endMove']>[2], write: () => Promise<void>, half?: Half) {
+      migration.set('status', status);
+      saveMigration(world, migration);
+      await half?.();
+      await write();
+    },
     release: async () => undefined,
     update: async () => undefined,
     audit: async () => undefined,
@@ -141,7 +175,7 @@ export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker
     recordBuildFailure: async () => undefined,
     recordBuildSuccess: async () => undefined,
   };
-  return withEffects(base, 'tracker', crash, ['claim', 'abortClaim']);
+  return withEffects(base, 'tracker', crash, ['claim', 'abortClaim', 'claimMove', 'endMove']);
 }
 
 export function fakeGlance(): GlanceClient {

@@ -1,16 +1,9 @@
 /** Messages as nova-api and nova-conductor send them, on a World's rows. */
-import { randomBytes } from 'node:crypto';
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { NovaObjectOf } from '../../src/objects/index.js';
+import { createObject, type NovaObjectOf } from '../../src/objects/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
-import { imageId, newInstance, ourHost, rowOf, type World } from './world.js';
-
-function message(method: string, args: Readonly<Record<string, unknown>>): WireMessage {
-  return {
-    method, args, version: '6.0', _unique_id: randomBytes(16).toString('hex'), _context_request_id: 'req-00000000-0000-4000-8000-000000000000',
-    _context_project_id: 'project-1', _context_user_id: 'user-1', _context_is_admin: false, _context_roles: ['member'], _context_auth_token: 'secret-token',
-  };
-}
+import { messageTo } from './wire.js';
+import { flavors, imageId, migrationUuid, newInstance, ourHost, profile, rowOf, type World } from './world.js';
 
 function setTask(world: World, uuid: InstanceUuid, task: string): NovaObjectOf<'Instance'> {
   const row = rowOf(world, uuid);
@@ -26,25 +19,58 @@ export function buildMessage(world: World, uuid: InstanceUuid): WireMessage {
   const instance = newInstance(uuid);
   world.rows.set(uuid, instance.toWire());
   world.allocations.add(uuid);
-  return message('build_and_run_instance', {
+  return messageTo('build_and_run_instance', {
     instance: instance.toWire(), image: { id: imageId, properties: {} }, request_spec: null, filter_properties: { retry: { num_attempts: 1, hosts: [] } }, admin_password: 'secret',
     injected_files: [], requested_networks: null, security_groups: [], block_device_mapping: null, node: ourHost, limits: {}, host_list: [], accel_uuids: [],
   });
 }
 
 export const deleteMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('terminate_instance', { instance: setTask(world, uuid, 'deleting').toWire(), bdms: null });
+  messageTo('terminate_instance', { instance: setTask(world, uuid, 'deleting').toWire(), bdms: null });
 export const stopMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('stop_instance', { instance: setTask(world, uuid, 'powering-off').toWire(), clean_shutdown: true });
+  messageTo('stop_instance', { instance: setTask(world, uuid, 'powering-off').toWire(), clean_shutdown: true });
 export const pauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('pause_instance', { instance: setTask(world, uuid, 'pausing').toWire() });
+  messageTo('pause_instance', { instance: setTask(world, uuid, 'pausing').toWire() });
 export const unpauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('unpause_instance', { instance: setTask(world, uuid, 'unpausing').toWire() });
+  messageTo('unpause_instance', { instance: setTask(world, uuid, 'unpausing').toWire() });
 export const softDeleteMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('soft_delete_instance', { instance: setTask(world, uuid, 'soft-deleting').toWire() });
+  messageTo('soft_delete_instance', { instance: setTask(world, uuid, 'soft-deleting').toWire() });
 export const restoreMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('restore_instance', { instance: setTask(world, uuid, 'restoring').toWire() });
+  messageTo('restore_instance', { instance: setTask(world, uuid, 'restoring').toWire() });
 export const startMessage = (world: World, uuid: InstanceUuid): WireMessage =>
-  message('start_instance', { instance: setTask(world, uuid, 'powering-on').toWire() });
+  messageTo('start_instance', { instance: setTask(world, uuid, 'powering-on').toWire() });
 export const rebootMessage = (world: World, uuid: InstanceUuid, type: 'SOFT' | 'HARD'): WireMessage =>
-  message('reboot_instance', { instance: setTask(world, uuid, type === 'SOFT' ? 'rebooting' : 'rebooting_hard').toWire(), block_device_info: null, reboot_type: type });
+  messageTo('reboot_instance', { instance: setTask(world, uuid, type === 'SOFT' ? 'rebooting' : 'rebooting_hard').toWire(), block_device_info: null, reboot_type: type });
+
+export const rescueMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('rescue_instance', { instance: setTask(world, uuid, 'rescuing').toWire(), rescue_password: 'secret', rescue_image_ref: null, clean_shutdown: true });
+export const unrescueMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('unrescue_instance', { instance: setTask(world, uuid, 'unrescuing').toWire() });
+export const rebuildMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('rebuild_instance', {
+    instance: setTask(world, uuid, 'rebuilding').toWire(), orig_image_ref: imageId, image_ref: imageId, injected_files: [], new_pass: 'secret', orig_sys_metadata: {}, bdms: null,
+    recreate: false, on_shared_storage: false, preserve_ephemeral: false, migration: null, scheduled_node: null, limits: null, request_spec: null, accel_uuids: [],
+  });
+
+/** The conductor has moved the old allocation to the migration, and the scheduler has made the new one. */
+export function resizeMessage(world: World, uuid: InstanceUuid): WireMessage {
+  const migration = createObject(profile, 'Migration', {
+    id: 1, uuid: migrationUuid, instance_uuid: uuid, status: 'pre-migrating', migration_type: 'resize', source_compute: ourHost, source_node: ourHost, dest_compute: null, dest_node: null,
+    old_instance_type_id: 1, new_instance_type_id: 2,
+  });
+  world.migrations.set(1, migration.toWire());
+  world.allocations.add(migrationUuid);
+  return messageTo('prep_resize', {
+    instance: setTask(world, uuid, 'resize_prep').toWire(), flavor: flavors.large.toWire(), image: {}, request_spec: null, filter_properties: {}, node: ourHost, clean_shutdown: true,
+    migration: migration.toWire(), host_list: [],
+  });
+}
+
+const settlement = (world: World, method: string, instance: NovaObjectOf<'Instance'> | undefined, status: string): WireMessage => {
+  const wire = structuredClone(world.migrations.get(1)) as unknown as { 'nova_object.data': Record<string, unknown> };
+  wire['nova_object.data']['status'] = status;
+  world.migrations.set(1, structuredClone(wire) as never);
+  return messageTo(method, { instance: instance?.toWire(), migration: wire, request_spec: null });
+};
+export const confirmMessage = (world: World, uuid: InstanceUuid): WireMessage => settlement(world, 'confirm_resize', rowOf(world, uuid), 'confirming');
+export const revertMessage = (world: World, uuid: InstanceUuid): WireMessage => settlement(world, 'revert_resize', setTask(world, uuid, 'resize_reverting'), 'reverting');

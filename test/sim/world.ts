@@ -5,6 +5,7 @@
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
 import type { DiskRole } from '../../src/storage/index.js';
+import type { WireMessage } from '../../src/rpc/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
 export const profile = profileNamed('zed');
@@ -52,6 +53,10 @@ export interface World {
   readonly graveyard: string[];
   readonly taps: Map<string, InstanceUuid>;
   readonly images: Set<string>;
+  /** id → the migration's row. */
+  readonly migrations: Map<number, WireObject>;
+  /** Messages to this host that the broker holds. */
+  readonly queue: WireMessage[];
   /** Delivers Neutron's word to whichever agent lives. */
   deliver: ((instance: InstanceUuid, name: string, tag: string) => void) | null;
 }
@@ -59,23 +64,26 @@ export interface World {
 export function createWorld(): World {
   return {
     rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), rescueDrives: new Set(), graveyard: [],
-    taps: new Map(), images: new Set(), deliver: null,
+    taps: new Map(), images: new Set(), migrations: new Map(), queue: [], deliver: null,
   };
 }
 
 export const sameFields = { project_id: projectId, user_id: 'user-1' } as const;
 
+const flavor = (id: number, memory: number, rootGiB: number): NovaObjectOf<'Flavor'> => createObject(profile, 'Flavor', {
+  id, name: `m1.${id}`, flavorid: String(id), memory_mb: memory, vcpus: 1, root_gb: rootGiB, ephemeral_gb: 0, swap: 0, extra_specs: {},
+});
+export const flavors = { small: flavor(1, 128, 1), large: flavor(2, 256, 2) } as const;
+export const migrationUuid = '88888888-8888-4888-8888-888888888888';
+
 /** A row as the API makes it, before any host is chosen. */
 export function newInstance(uuid: InstanceUuid, over: Readonly<Record<string, unknown>> = {}): NovaObjectOf<'Instance'> {
-  const flavor = createObject(profile, 'Flavor', {
-    id: 1, name: 'm1.nano', flavorid: '1', memory_mb: 128, vcpus: 1, root_gb: 1, ephemeral_gb: 0, swap: 0, extra_specs: {},
-  });
   const cache = createObject(profile, 'InstanceInfoCache', { instance_uuid: uuid, network_info: '[]' });
   const instance = createObject(profile, 'Instance', {
     id: 1, uuid, host: null, node: null, launched_on: null, vm_state: 'building', task_state: 'scheduling', power_state: 0, display_name: 'sim', hostname: 'sim',
     image_ref: imageId, memory_mb: 128, vcpus: 1, root_gb: 1, ephemeral_gb: 0, root_device_name: null, config_drive: '', metadata: {}, system_metadata: {},
     availability_zone: null, access_ip_v4: null, access_ip_v6: null, launched_at: null, terminated_at: null, deleted: false, os_type: null, trusted_certs: null,
-    numa_topology: null, pci_requests: null, flavor, info_cache: cache, ...sameFields, ...over,
+    numa_topology: null, pci_requests: null, migration_context: null, old_flavor: null, new_flavor: null, instance_type_id: 1, flavor: flavors.small, info_cache: cache, ...sameFields, ...over,
   });
   instance.resetChanges();
   return instance;
@@ -101,6 +109,6 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
 export function traces(world: World, uuid: InstanceUuid): string[] {
   return [
     ...[...world.ports].filter(([, port]) => port.instance === uuid).map(([id]) => `port ${id}`),
-    ...(world.allocations.has(uuid) ? ['an allocation'] : []),
+    ...[...world.allocations].map((consumer) => (consumer === uuid ? 'an allocation' : `an allocation of ${consumer}`)),
   ];
 }

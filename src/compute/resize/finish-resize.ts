@@ -7,6 +7,7 @@ import { actAll } from '../machine-steps.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
 import { bringUp } from '../power-steps.js';
 import { saveState } from '../save-state.js';
+import { saveStatus } from '../resources/move-claim.js';
 import { migrationArgument, moveAttributes, oldVmState, sameHostOnly, stashedFlavor } from './arguments.js';
 import { fitDisks } from './disk-steps.js';
 import { isDue, settleFailure } from './failure.js';
@@ -58,8 +59,7 @@ async function makeResized({ id, args: { instance, migration }, context, deps, s
     fitDisks(deps, uuid, flavor, migration.get('uuid')),
     ...(oldVmState(instance) === vmStates.stopped ? [] : bringUp(deps, instance, vifs)),
   ], signal);
-  migration.set('status', 'finished');
-  await deps.conductor.migrations.save(context, migration);
+  await saveStatus(deps.conductor, context, migration, 'finished');
   instance.set('launched_at', toNovaTime(deps.clock.now()));
   await saveState(deps, context, instance, { vmState: vmStates.resized, taskState: null }, taskStates.resizeFinish);
 }

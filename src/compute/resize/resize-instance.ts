@@ -9,6 +9,7 @@ import { anything, instanceArgument, type InstanceMethod, type Operation } from 
 import { bringUp } from '../power-steps.js';
 import { saveState } from '../save-state.js';
 import { flavorArgument, migrationArgument, moveAttributes, oldVmState, sameHostOnly } from './arguments.js';
+import { saveStatus } from '../resources/move-claim.js';
 import { forgetKept, keepDisks, refuseShrinking } from './disk-steps.js';
 import { isDue, settleFailure } from './failure.js';
 
@@ -29,7 +30,7 @@ export const resizeInstance: InstanceMethod<Args> = {
   wrappers: { revertsTask: true, event: 'compute_resize_instance', recordsFault: true },
   gate: 'resize',
   isJournalled: true,
-  resumeTasks: [taskStates.resizePrep, taskStates.resizeMigrating],
+  resumeTasks: [taskStates.resizePrep, taskStates.resizeMigrating, taskStates.resizeMigrated],
   run: resize,
 };
 
@@ -47,27 +48,31 @@ async function resize(operation: Operation<Args>): Promise<null> {
   return null;
 }
 
-async function handOver({ id, args: { instance, flavor, migration, clean_shutdown }, context, deps, signal, isResumed, wireArgs }: Operation<Args>): Promise<void> {
+async function handOver(operation: Operation<Args>): Promise<void> {
+  const { args: { instance, migration }, context, deps, wireArgs } = operation;
+  if (migration.get('dest_compute') !== deps.options.host) throw refuse(novaFaults.migrationPreCheckError('moves between hosts are not supported by this host yet'));
+  // Killed between the last save and the message: only that is missing.
+  if (instance.get('task_state') !== taskStates.resizeMigrated) await moveAway(operation);
+  // Disks do not travel within a host, so there is nothing to say about them.
+  await deps.conductor.continueOn(context, deps.options.host, 'finish_resize', {
+    instance, migration, image: wireArgs['image'], disk_info: '', request_spec: wireArgs['request_spec'] ?? null,
+  });
+}
+
+async function moveAway({ id, args: { instance, flavor, migration, clean_shutdown }, context, deps, signal, isResumed }: Operation<Args>): Promise<void> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const begun = taskStates.resizeMigrating;
-  if (migration.get('dest_compute') !== deps.options.host) throw refuse(novaFaults.migrationPreCheckError('moves between hosts are not supported by this host yet'));
   await deps.ports.refresh(context, instance);
-  migration.set('status', 'migrating');
-  await deps.conductor.migrations.save(context, migration);
+  await saveStatus(deps.conductor, context, migration, 'migrating');
   await saveState(deps, context, instance, { taskState: begun }, isResumed ? [taskStates.resizePrep, begun] : taskStates.resizePrep);
   refuseShrinking(instance.get('flavor'), flavor);
   await runSteps(deps.journal, id, [
     endGuest(deps, uuid, stopOptions(deps.options, instance, clean_shutdown)),
     keepDisks(deps, uuid, migration.get('uuid')),
   ], signal);
-  migration.set('status', 'post-migrating');
-  await deps.conductor.migrations.save(context, migration);
+  await saveStatus(deps.conductor, context, migration, 'post-migrating');
   instance.set('old_flavor', instance.get('flavor'));
   await saveState(deps, context, instance, { taskState: taskStates.resizeMigrated }, begun);
-  // Disks do not travel within a host, so there is nothing to say about them.
-  await deps.conductor.continueOn(context, deps.options.host, 'finish_resize', {
-    instance, migration, image: wireArgs['image'], disk_info: '', request_spec: wireArgs['request_spec'] ?? null,
-  });
 }
 
 /** The guest as it was before. If that fails too, the instance is in error and a hard reboot may help. */

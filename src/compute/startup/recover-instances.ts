@@ -10,11 +10,13 @@ import type { RequestContext } from '../../rpc/context.js';
 import { decideRecovery, type GateKind, type RecoveryAction } from '../../instances/index.js';
 import { powerStates } from '../../virt/index.js';
 import type { ComputeDeps } from '../deps.js';
-import { removeFromMachine } from '../machine-steps.js';
+import { actAll, removeFromMachine } from '../machine-steps.js';
 import { performOwn } from '../operation.js';
 import { pauseInstance } from '../pause-instance.js';
 import { rebootAgain } from '../reboot-instance.js';
-import { saveState } from '../save-state.js';
+import { bringUp, powerAttributes } from '../power-steps.js';
+import { giveUpPreparedMove, undoMove } from '../resize/give-up-move.js';
+import { saveState, saveWithPower } from '../save-state.js';
 import { startInstance } from '../start-instance.js';
 import { stopInstance } from '../stop-instance.js';
 import { deleteWithoutJournal } from '../terminate-instance.js';
@@ -55,12 +57,14 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
     case 'clear-task':
       return saveState(deps, context, instance, { taskState: null, ...(action.vmState === null ? {} : { vmState: action.vmState }) });
     case 'settle':
-      if (action.clearTask) await saveState(deps, context, instance, { taskState: null });
+      if (action.clearTask) await clearTask(deps, context, instance);
       if (action.resumeGuest) return later(deps, uuid, 'start', (signal) => resumeGuest(deps, context, instance, signal));
       return (await deps.driver.powerState(uuid)) === powerStates.running ? later(deps, uuid, 'plug', (signal) => plugAgain(deps, instance, uuid, signal)) : undefined;
     case 'finish-delete':
     case 'delete-again':
       return later(deps, uuid, 'delete', () => deleteAgain(deps, context, instance));
+    case 'undo-move':
+      return later(deps, uuid, 'resize', () => undoMove(deps, context, instance));
     case 'stop':
       return later(deps, uuid, 'stop', (signal) => performOwn(deps, stopInstance, context, { instance, clean_shutdown: true }, signal));
     case 'start':
@@ -95,7 +99,21 @@ async function plugAgain(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, 
   }
 }
 
+async function clearTask(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void> {
+  const wasPreparingMove = instance.get('task_state') === taskStates.resizePrep;
+  await saveState(deps, context, instance, { taskState: null });
+  if (wasPreparingMove) await giveUpPreparedMove(deps, context, instance);
+}
+
+/** States in which a server runs and that a start would end: it is brought up as it was defined, and stays what it is. */
+const keptStates: ReadonlySet<string | null> = new Set([vmStates.rescued, vmStates.resized]);
+
 async function resumeGuest(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> {
+  if (keptStates.has(instance.get('vm_state'))) {
+    await deps.conductor.instances.load(context, instance, powerAttributes);
+    await actAll(bringUp(deps, instance, await deps.ports.refresh(context, instance)), signal);
+    return saveWithPower(deps, context, instance, {});
+  }
   await saveState(deps, context, instance, { taskState: taskStates.poweringOn });
   try {
     await performOwn(deps, startInstance, context, { instance }, signal);
