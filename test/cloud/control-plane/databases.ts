@@ -42,7 +42,8 @@ export async function mariadbAnswers(layout: Layout): Promise<void> {
     sql(layout, 'select 1').then(() => true, (err: unknown) => { last = String(err); return false; }), 200);
 }
 
-const sql = (layout: Layout, statements: string): Promise<void> =>
+/** As the database's root. */
+export const sql = (layout: Layout, statements: string): Promise<void> =>
   run(layout, 'mariadb-client', ['mariadb', '--no-defaults', '-u', 'root', '-S', join(layout.run, 'mysql/mysql.sock')], { input: statements, limitMs: 30_000 });
 
 /** Drops and creates every schema and fills it by the services' own tools; the three chains do not depend on each other. */

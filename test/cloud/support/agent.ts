@@ -33,8 +33,11 @@ export interface AgentProcess {
 /** Loopback ports by the number at the end of the node's name, so that node1 and node2 do not meet. */
 const numberOf = (name: string): number => Number(/(\d+)$/.exec(name)?.[1] ?? 1);
 
+/** What of a node is in its agent's configuration. */
+export type ConfiguredNode = Pick<LabNode, 'name' | 'path' | 'statePath' | 'deviceRoot' | 'bootMessagesPath' | 'firmwareDir' | 'zfsRoot' | 'bridge' | 'uplink'>;
+
 /** What a compute host's nova.conf says in this cloud, and the few options that make a lab node of it. */
-export function agentConfiguration(node: LabNode, more: Ini = {}): Ini {
+export function agentConfiguration(node: ConfiguredNode, more: Ini = {}): Ini {
   const layout = layoutOf();
   const secrets = secretsOf(layout);
   const { placement, neutron, glance, service_user, vnc } = novaShared(layout, secrets);
@@ -55,7 +58,8 @@ export function agentConfiguration(node: LabNode, more: Ini = {}): Ini {
   return Object.fromEntries([...new Set([...Object.keys(base), ...Object.keys(more)])].map((section) => [section, { ...base[section], ...more[section] }]));
 }
 
-const program = resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../../../dist/src/main.js' : '../../../src/main.js');
+/** The built agent. */
+export const agentProgram = resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../../../dist/src/main.js' : '../../../src/main.js');
 
 /** The agent of `node`, with its configuration written (but not started). `more` overrides options. */
 export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
@@ -65,15 +69,15 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   const configFile = join(node.path, 'etc/nova-bhyve.conf');
   const logFile = join(node.path, 'log/agent.log');
   const http = `http://${address}:${9796 + numberOf(node.name)}`;
-  if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
+  if (!existsSync(agentProgram)) throw new Error(`${agentProgram} is missing: npm run build`);
   const isOtherConfiguration = writeIfChanged(configFile, renderIni(agentConfiguration(node, more)));
   const startedMs = daemons.pid(name) === null ? Infinity : statSync(join(layout.run, `${name}.pid`)).mtimeMs;
   const trouble = (what: string): string => `the agent of ${node.name} ${what}; end of ${logFile}:\n${tailOf(logFile, 30)}`;
 
   const agent: AgentProcess = {
-    node, configFile, logFile, http, isStale: daemons.pid(name) !== null && (isOtherConfiguration || newestMs(dirname(program)) > startedMs),
+    node, configFile, logFile, http, isStale: daemons.pid(name) !== null && (isOtherConfiguration || newestMs(dirname(agentProgram)) > startedMs),
     pid: () => daemons.pid(name),
-    start: () => daemons.start({ name, argv: [process.execPath, program, 'run', '--config-file', configFile], env: stringsOf(node.env), log: logFile, cwd: node.path }),
+    start: () => daemons.start({ name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: stringsOf(node.env), log: logFile, cwd: node.path }),
     stop: (graceMs = 30_000) => daemons.stop(name, graceMs),
     kill: () => daemons.kill(name),
     async waitUp(cloud, limitMs = 90_000) {

@@ -88,7 +88,7 @@ export const nodeNames = (): string[] => {
  * Removes what the cloud knows of a host that does not exist (any more): its servers, service record, hypervisor and provider. A new node of the same name
  * must not inherit them: it has another identity, and Nova would refuse it.
  */
-async function forgetHost(cloud: Cloud, host: string, note: Report): Promise<void> {
+export async function forgetHost(cloud: Cloud, host: string, note: Report): Promise<void> {
   const [service] = await cloud.compute.services(host);
   if (service === undefined) return;
   note('the cloud remembers an earlier node of this name; removing that');
