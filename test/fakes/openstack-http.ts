@@ -19,7 +19,7 @@ export interface FakeRequest {
 export type FakeReply =
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown; readonly octets?: Uint8Array; /** Break off after the octets. */ readonly cut?: boolean }
   | 'reset' | 'hang';
-export type FakeHandler = (request: FakeRequest) => FakeReply;
+export type FakeHandler = (request: FakeRequest) => FakeReply | Promise<FakeReply>;
 
 export interface FakeCloud {
   readonly url: string;
@@ -57,7 +57,7 @@ export async function startFakeCloud(tls?: ServerOptions): Promise<FakeCloud> {
       body: text === '' ? undefined : (JSON.parse(text) as unknown), earlierOnConnection: earlier };
     requests.push(request);
     const prefix = [...services.keys()].filter((one) => request.path.startsWith(one)).sort((a, b) => b.length - a.length)[0];
-    answer(response, prefix === undefined ? { status: 404 } : services.get(prefix)!(request));
+    answer(response, prefix === undefined ? { status: 404 } : await services.get(prefix)!(request));
   };
   const listener = (incoming: IncomingMessage, response: ServerResponse): void => void serve(incoming, response);
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);

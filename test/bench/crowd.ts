@@ -1,0 +1,162 @@
+/** One agent on a null node in a stand-in cloud, and a crowd of guests on it, made by the messages that Nova sends. */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { parseInstanceUuid } from '../../src/lib/ids.js';
+import { renderIni, sleep, tailOf, until, writeIfChanged, type Ini } from '../cloud/control-plane/index.js';
+import { agentProgram } from '../cloud/support/agent.js';
+import { benchDaemons } from './contenders.js';
+import { createNullNode, type NullNode } from './null-node.js';
+import { openRawClient, type RawClient } from './raw-client.js';
+import { startStandInCloud, type StandInCloud } from './stand-in-cloud.js';
+import { newInstance } from '../sim/world.js';
+
+type Row = Record<string, unknown>;
+
+export interface Crowd {
+  readonly node: NullNode;
+  readonly cloud: StandInCloud;
+  readonly pid: () => number;
+  /** Until this many guests run. */
+  grow(count: number): Promise<void>;
+  /** A power operation of every guest, as nova-api asks for it, until all are through. */
+  operate(method: 'stop_instance' | 'start_instance'): Promise<void>;
+  ask(method: string, uuid: string, args?: Readonly<Record<string, unknown>>): Promise<unknown>;
+  readonly uuids: () => readonly string[];
+  /** Stops the agent and starts it; the milliseconds that it says it took to serve. */
+  restart(): Promise<number>;
+  /** The mean of a duty's runs from now on, in milliseconds, over `runs` runs. */
+  duty(name: string, runs: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+const name = 'bench-crowd';
+const httpPort = 9891;
+const atOnce = 10;
+
+/** What `--network none` becomes. */
+const object = (type: string, version: string, data: unknown): unknown => ({ 'nova_object.name': type, 'nova_object.namespace': 'nova', 'nova_object.version': version, 'nova_object.data': data });
+const noNetwork = object('NetworkRequestList', '1.2', { objects: [object('NetworkRequest', '1.3', {
+  network_id: 'none', address: null, port_id: null, pci_request_id: null, device_profile: null, tag: null, arq_uuid: null,
+})] });
+
+function configurationOf(node: NullNode, cloud: StandInCloud, brokerUrl: string): Ini {
+  const login = { auth_type: 'password', auth_url: cloud.keystone, username: 'u', password: cloud.password, project_name: 'service', user_domain_name: 'Default',
+    project_domain_name: 'Default', region_name: 'RegionOne', valid_interfaces: 'internal' };
+  return {
+    DEFAULT: {
+      host: node.name, my_ip: '127.0.0.1', state_path: node.statePath, transport_url: brokerUrl, control_exchange: cloud.exchange, periodic_fuzzy_delay: 0,
+      update_resources_interval: 5, sync_power_state_interval: 5, heal_instance_info_cache_interval: -1, max_concurrent_builds: atOnce,
+    },
+    agent: { device_root: node.deviceRoot, boot_messages: node.bootMessagesPath, path: `${join(node.path, 'bin')},/usr/sbin,/usr/bin,/sbin,/bin`, http_bind: '127.0.0.1', http_port: httpPort },
+    bhyve: { firmware_dirs: node.firmwareDir, vnc_port_min: 22_000, vnc_port_max: 22_999 },
+    zfs: { root: node.zfsRoot },
+    l2_agent: { enabled: false },
+    placement: login, neutron: login, glance: login,
+    vnc: { enabled: true, server_listen: '127.0.0.1', server_proxyclient_address: '127.0.0.1', novncproxy_base_url: 'http://127.0.0.1:6080/vnc_auto.html' },
+  };
+}
+
+export async function openCrowd(brokerUrl: string, folder: string, paths: { readonly run: string; readonly logs: string }): Promise<Crowd> {
+  const cloud = await startStandInCloud(brokerUrl);
+  const node = createNullNode(name, folder);
+  const daemons = benchDaemons(paths);
+  await daemons.stop(name, 5_000);
+  const configFile = join(node.path, 'etc/nova-bhyve.conf');
+  writeIfChanged(configFile, renderIni(configurationOf(node, cloud, brokerUrl)));
+  const client = await openRawClient(brokerUrl);
+  const log = join(paths.logs, `${name}.log`);
+  const start = (): unknown => daemons.start({
+    name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: node.env as Record<string, string>, cwd: node.path, log,
+  });
+  const pid = (): number => {
+    const found = daemons.pid(name);
+    if (found === null) throw new Error(`the agent of the crowd has ended:\n${tailOf(log, 30)}`);
+    return found;
+  };
+  const crowd = crowdOf({ cloud, node, client, pid, log });
+  const opened: Crowd = {
+    ...crowd,
+    async restart() {
+      await daemons.stop(name, 30_000);
+      start();
+      return servingMs(log, pid());
+    },
+    async close() {
+      await daemons.stop(name, 10_000);
+      await client.close();
+      await cloud.close();
+      node.destroy();
+    },
+  };
+  await opened.restart();
+  return opened;
+}
+
+/** What the agent's own log says of its start, from the first line of the code to the queues being served. */
+async function servingMs(log: string, pid: number): Promise<number> {
+  return until(120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () => {
+    const lines = tailOf(log, 400).split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as { msg: string; pid?: number; ms?: number });
+    const began = lines.findLastIndex((line) => line.msg === 'starting' && line.pid === pid);
+    return began < 0 ? null : lines.slice(began).find(({ msg }) => msg === 'serving')?.ms;
+  }, 50);
+}
+
+interface Parts { readonly cloud: StandInCloud; readonly node: NullNode; readonly client: RawClient; readonly pid: () => number; readonly log: string }
+
+function crowdOf({ cloud, node, client, pid, log }: Parts): Omit<Crowd, 'restart' | 'close'> {
+  const { conductor, placement } = cloud;
+  const rows = (): Row[] => conductor.instances.filter((row) => row['deleted'] !== true);
+  const target = { exchange: cloud.exchange, routingKey: `compute.${name}`, version: '6.0',
+    context: { _context_project_id: 'project-1', _context_user_id: 'user-1', _context_roles: ['member'], _context_auth_token: 'token' } };
+  const wireOf = (row: Row): unknown => object('Instance', conductor.versions['Instance']!, row);
+  const waitFor = (what: string, isThere: (row: Row) => boolean): Promise<unknown> => until(600_000, () => `not every guest is ${what}:\n${tailOf(log, 10)}`, () => {
+    pid();
+    const failed = rows().find((row) => row['vm_state'] === 'error');
+    if (failed !== undefined) throw new Error(`${String(failed['uuid'])} is in error:\n${tailOf(log, 20)}`);
+    return rows().every(isThere);
+  }, 20);
+
+  function build(): void {
+    const uuid = randomUUID();
+    const data = (newInstance(parseInstanceUuid(uuid), { image_ref: cloud.image }).toWire() as unknown as { 'nova_object.data': Row })['nova_object.data'];
+    const row = conductor.addInstance({ ...data, id: rows().length + 1, uuid });
+    conductor.infoCaches.push({ instance_uuid: uuid, network_info: '[]' });
+    const provider = [...placement.providers.keys()][0]!;
+    placement.allocate(uuid, { [provider]: { resources: { VCPU: 1, MEMORY_MB: 128, DISK_GB: 1 } } });
+    client.cast({ ...target, method: 'build_and_run_instance', args: {
+      instance: wireOf(row), image: { id: cloud.image, properties: {} }, request_spec: null, filter_properties: {}, admin_password: 'x', injected_files: [], requested_networks: noNetwork,
+      security_groups: [], block_device_mapping: null, node: name, limits: {}, host_list: [], accel_uuids: [],
+    } });
+  }
+
+  return {
+    node, cloud, pid, uuids: () => rows().map((row) => String(row['uuid'])),
+    async grow(count) {
+      for (let missing = count - rows().length; missing > 0; missing -= 1) build();
+      await waitFor('active', (row) => row['vm_state'] === 'active' && row['task_state'] === null);
+    },
+    async operate(method) {
+      const [task, state] = method === 'stop_instance' ? ['powering-off', 'stopped'] : ['powering-on', 'active'];
+      for (const row of rows()) {
+        row['task_state'] = task;
+        client.cast({ ...target, method, args: method === 'stop_instance' ? { instance: wireOf(row), clean_shutdown: true } : { instance: wireOf(row) } });
+      }
+      await waitFor(state!, (row) => row['vm_state'] === state && row['task_state'] === null);
+    },
+    ask: (method, uuid, args = {}) => client.call({ ...target, method, args: { instance: wireOf(rows().find((row) => row['uuid'] === uuid)!), ...args } }),
+    async duty(duty, runs) {
+      const seen = async (): Promise<{ sum: number; count: number }> => {
+        const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(5_000) })).text();
+        const value = (suffix: string): number => Number(new RegExp(`^agent_duty_seconds_${suffix}\\{[^}]*duty="${duty}"[^}]*outcome="succeeded"[^}]*\\} (\\S+)`, 'm').exec(text)?.[1] ?? 0);
+        return { sum: value('sum'), count: value('count') };
+      };
+      const before = await seen();
+      const after = await until(180_000, () => `the duty ${duty} did not run ${runs} times`, async () => {
+        const now = await seen();
+        return now.count >= before.count + runs ? now : null;
+      }, 200);
+      await sleep(0);
+      return (1000 * (after.sum - before.sum)) / (after.count - before.count);
+    },
+  };
+}
