@@ -35,9 +35,7 @@ const atOnce = 10;
 
 /** What `--network none` becomes. */
 const object = (type: string, version: string, data: unknown): unknown => ({ 'nova_object.name': type, 'nova_object.namespace': 'nova', 'nova_object.version': version, 'nova_object.data': data });
-const noNetwork = object('NetworkRequestList', '1.2', { objects: [object('NetworkRequest', '1.3', {
-  network_id: 'none', address: null, port_id: null, pci_request_id: null, device_profile: null, tag: null, arq_uuid: null,
-})] });
+const noNetwork = object('NetworkRequestList', '1.1', { objects: [object('NetworkRequest', '1.3', { network_id: 'none', port_id: null, device_profile: null })] });
 
 function configurationOf(node: NullNode, cloud: StandInCloud, brokerUrl: string): Ini {
   const login = { auth_type: 'password', auth_url: cloud.keystone, username: 'u', password: cloud.password, project_name: 'service', user_domain_name: 'Default',

@@ -51,6 +51,8 @@ export async function startStandInCloud(brokerUrl: string): Promise<StandInCloud
   };
   http.services.set('/image', forgetful(({ path }) => (path.endsWith('/file') ? { status: 200, octets: new Uint8Array(imageBytes), headers: { 'content-type': 'application/octet-stream' } }
     : { status: 200, body: { id: image, name: 'null', status: 'active', disk_format: 'raw', container_format: 'bare', size: imageBytes, min_disk: 0, min_ram: 0 } })));
+  // Servers here have no network.
+  http.services.set('/network', forgetful(({ path }) => ({ status: 200, body: { [path.split('/').at(-1)!]: [] } })));
   http.services.set('/placement', forgetful(placementOver(placement)));
   return {
     exchange, keystone: `${http.url}/v3`, password: http.keystone.password, image, conductor, placement,
