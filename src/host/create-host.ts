@@ -10,6 +10,7 @@ import { runCommand } from './command.js';
 import { createFiles } from './files.js';
 import type { Host, HostProcesses, RunOptions, RunResult, ToolName } from './host.js';
 import { createProcesses } from './processes.js';
+import { createSysctl } from './sysctl.js';
 import { findTools } from './tools.js';
 
 export interface HostOptions {
@@ -57,7 +58,7 @@ export function createHost(options: HostOptions): Host {
       kill: killProcess,
       spawnDetached: async (tool, args, spawnOptions) => spawnDetached(requireTool(tools, tool), args, env, spawnOptions),
     }),
-    sysctl: async (name) => parseSysctl(name, await execute('sysctl', ['-n', name], { okExits: [1] })),
+    sysctl: createSysctl((args) => execute('sysctl', args, { okExits: [1] })),
   };
 }
 
@@ -94,11 +95,4 @@ async function spawnDetached(file: string, args: readonly string[], env: Record<
   } finally {
     await output?.close();
   }
-}
-
-/** Text of one sysctl without the last line end; undefined for an unknown name (exit 1, `unknown oid`). */
-export function parseSysctl(name: string, result: RunResult): string | undefined {
-  if (result.code === 0) return result.stdout.replace(/\n$/, '');
-  if (result.stderr.includes('unknown oid')) return undefined;
-  throw new AgentError('command-failed', 'sysctl failed', { details: { tool: 'sysctl', name, code: result.code, stderr: result.stderr.trim().slice(-200) } });
 }

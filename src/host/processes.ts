@@ -72,14 +72,40 @@ export interface ProcessesDeps {
   readonly spawnDetached: HostProcesses['spawnDetached'];
 }
 
+/**
+ * One ps at a time. Who asks while one runs shares the next with all others who wait: it begins after their questions, so nobody is told what
+ * was before it asked, and fifty builds at once do not start fifty of them.
+ */
+function createListing(deps: Pick<ProcessesDeps, 'runPs'>): { list(): Promise<ProcessInfo[]>; isBusy(): boolean } {
+  let current: Promise<ProcessInfo[]> | undefined;
+  let next: Promise<ProcessInfo[]> | undefined;
+  const run = (): Promise<ProcessInfo[]> => {
+    current = deps.runPs(psListArguments, {}).then(({ stdout }) => parsePs(stdout)).finally(() => { current = undefined; });
+    return current;
+  };
+  return {
+    isBusy: () => current !== undefined,
+    list() {
+      if (current === undefined) return run();
+      next ??= current.then(() => undefined, () => undefined).then(() => { // a failure is told to those who asked before
+        next = undefined;
+        return run();
+      });
+      return next;
+    },
+  };
+}
+
 export function createProcesses(deps: ProcessesDeps): HostProcesses {
+  const listing = createListing(deps);
   const find = async (pid: number): Promise<ProcessInfo | undefined> => {
     if (!Number.isSafeInteger(pid) || pid <= 0) return undefined;
+    if (listing.isBusy()) return (await listing.list()).find((info) => info.pid === pid);
     const { stdout } = await deps.runPs(psFindArguments(pid), { okExits: [1] });
     return parsePs(stdout).find((info) => info.pid === pid);
   };
   return {
-    list: async () => parsePs((await deps.runPs(psListArguments, {})).stdout),
+    list: () => listing.list(),
     find,
     async signal(proof, signal) {
       const info = await find(proof.pid);

@@ -14,7 +14,7 @@ import { containerProperties, createInstanceDisks } from './instance-disks.js';
 import { createKeptDisks } from './kept-disks.js';
 import { createDiskReplacements } from './replace-disk.js';
 import type { NodeStorage } from './types.js';
-import { createZfs, type Zfs } from './zfs.js';
+import { createZfs, type Properties, type Zfs } from './zfs.js';
 
 export interface StorageLimits {
   /** Octets of one image as downloaded. */
@@ -88,15 +88,17 @@ async function prepare(deps: PrepareDeps): Promise<void> {
     await zfs.createFilesystem(layout.root, { ...containerProperties, ...asProperties({ kind: 'root' }) });
   }
   const kinds: readonly Kind[] = ['images', 'instances', 'graveyard'];
-  for (const kind of kinds) await prepareChild(deps, `${layout.root}/${kind}`, kind);
+  const found = await Promise.all(kinds.map((kind) => findChild(zfs, `${layout.root}/${kind}`)));
+  for (const [index, kind] of kinds.entries()) await prepareChild(deps, `${layout.root}/${kind}`, kind, found[index]);
   await host.files.makeDirectory(scratch);
   // Downloads do not survive a restart: an import begins again from the start.
   for (const name of await host.files.list(scratch)) if (name.endsWith('.part')) await host.files.remove(`${scratch}/${name}`, scratch);
 }
 
+const findChild = async (zfs: Zfs, name: string): Promise<Properties | undefined> => (await zfs.get(name, ['volmode', ...markProperties])).get(name);
+
 /** volmode is set here, once, and inherited: set on each volume, its device node may never appear (freebsd/README.md). */
-async function prepareChild({ zfs }: PrepareDeps, name: string, kind: Kind): Promise<void> {
-  const properties = (await zfs.get(name, ['volmode', ...markProperties])).get(name);
+async function prepareChild({ zfs }: PrepareDeps, name: string, kind: Kind, properties: Properties | undefined): Promise<void> {
   if (properties === undefined) {
     await zfs.createFilesystem(name, { ...containerProperties, volmode: 'dev', ...asProperties({ kind, layout: LAYOUT }) });
     return;

@@ -17,12 +17,18 @@ export interface ProbeOptions {
 }
 
 /** Looks at everything; throws only if the host cannot say what it is. `assertUsable` judges. */
-export async function probeCapabilities(host: Host, options: ProbeOptions): Promise<HostCapabilities> {
+export async function probeCapabilities(realHost: Host, options: ProbeOptions): Promise<HostCapabilities> {
+  const host = askedOnce(realHost);
   const findings: Finding[] = [];
   const note = (probe: string, answer: string, isOk: boolean, advice: string | null = null): boolean => {
     findings.push({ probe, answer, isOk, advice: isOk ? null : advice });
     return isOk;
   };
+  await Promise.all([
+    askAhead(host, ['hw.machine_arch', 'kern.osreldate', 'hw.model'], [['freebsd-version', ['-u']]]),
+    ...['vmm', 'nmdm'].map((module) => probeModule(host, module)), // hw.vmm appears with the module
+  ]);
+  void askAhead(host, ['hw.vmm.vmx.initialized', 'hw.vmm.svm.features', 'hw.vmm.maxcpu'], [['bhyve', deviceHelp], ['bhyvectl', []], ['bhyve', bootromDryRun]]);
   const architecture = await probeArchitecture(host);
   const release = (await attempt(host, 'freebsd-version', ['-u']))?.stdout.trim() || ((await host.sysctl('kern.osrelease')) ?? 'unknown');
   const osReleaseDate = Number((await host.sysctl('kern.osreldate')) ?? 0);
@@ -49,6 +55,29 @@ export async function probeCapabilities(host: Host, options: ProbeOptions): Prom
     suspendExit: osReleaseDate >= 1_501_000 ? 5 : osReleaseDate < 1_500_000 ? 0 : null,
     findings,
   };
+}
+
+const deviceHelp = ['-s', 'help'];
+const bootromDryRun = ['-l', 'bootrom,/nonexistent', '-o', 'config.dump=1', 'nova-bhyve-probe'];
+
+/** The same host, but each question is put to it once: one that was asked ahead is answered when it is needed. */
+function askedOnce(host: Host): Host {
+  const answers = new Map<string, Promise<unknown>>();
+  const once = <T>(key: string, ask: () => Promise<T>): Promise<T> => {
+    const answer = (answers.get(key) as Promise<T> | undefined) ?? ask();
+    answers.set(key, answer);
+    return answer;
+  };
+  return {
+    ...host,
+    sysctl: (name) => once(name, () => host.sysctl(name)),
+    run: (tool, args, options) => once([tool, ...args].join(' '), () => host.run(tool, args, options)),
+  };
+}
+
+/** Whether a question can be answered is judged where the answer is needed. */
+async function askAhead(host: Host, sysctls: readonly string[], commands: readonly (readonly [ToolName, readonly string[]])[]): Promise<void> {
+  await Promise.allSettled([...sysctls.map((name) => host.sysctl(name)), ...commands.map(([tool, args]) => attempt(host, tool, args))]);
 }
 
 /** AgentError `host-unusable` naming the first thing that makes guests impossible, with advice. */
@@ -96,7 +125,7 @@ async function probeVirtualization(host: Host, architecture: HostCapabilities['a
 }
 
 async function probeDevices(host: Host, note: Note): Promise<ReadonlySet<string>> {
-  const answer = await attempt(host, 'bhyve', ['-s', 'help']);
+  const answer = await attempt(host, 'bhyve', deviceHelp);
   const names = new Set(`${answer?.stdout ?? ''}\n${answer?.stderr ?? ''}`.split('\n').map((line) => line.trim()).filter((line) => /^[a-z0-9_-]+$/.test(line)));
   const missing = ['hostbridge', 'virtio-blk', 'virtio-net', 'ahci'].filter((name) => !names.has(name));
   note('device models', missing.length === 0 ? [...names].join(' ') : `missing: ${missing.join(' ')}`, missing.length === 0, 'bhyve -s help does not list what guests need');
@@ -125,7 +154,7 @@ async function probeBootromKey(
   host: Host, architecture: HostCapabilities['architecture'], osReleaseDate: number, note: Note,
 ): Promise<HostCapabilities['bootromKey']> {
   if (architecture === 'arm64') return 'top';
-  const dump = await attempt(host, 'bhyve', ['-l', 'bootrom,/nonexistent', '-o', 'config.dump=1', 'nova-bhyve-probe']);
+  const dump = await attempt(host, 'bhyve', bootromDryRun);
   const lines = (dump?.stdout ?? '').split('\n');
   const probed = lines.some((line) => line.startsWith('bootrom=')) ? 'top' : lines.some((line) => line.startsWith('lpc.bootrom=')) ? 'lpc' : undefined;
   // 15 reads the old key too, with a warning.

@@ -14,13 +14,14 @@ export async function readInventory(host: Host, capabilities: HostCapabilities, 
     return value;
   };
   const optional = async (name: string): Promise<number> => Number((await host.sysctl(name)) ?? 0) || 0;
-  const vcpus = await numberOf('hw.ncpu');
-  const physicalBytes = await numberOf('hw.physmem');
-  const pageBytes = await numberOf('hw.pagesize');
-  let freePages = 0;
-  for (const name of ['free', 'inactive', 'laundry', 'cache']) freePages += await optional(`vm.stats.vm.v_${name}_count`);
+  // At the same time: the host asks sysctl(8) once for all of them.
+  const [vcpus, physicalBytes, pageBytes, cores, threads, arcBytes, ...free] = await Promise.all([
+    numberOf('hw.ncpu'), numberOf('hw.physmem'), numberOf('hw.pagesize'), optional('kern.smp.cores'), optional('kern.smp.threads_per_core'),
+    optional('kstat.zfs.misc.arcstats.size'), ...['free', 'inactive', 'laundry', 'cache'].map((name) => optional(`vm.stats.vm.v_${name}_count`)),
+  ]);
+  const freePages = free.reduce((sum, pages) => sum + pages, 0);
   // The ARC is wired, but shrinks when guests need the memory.
-  const freeBytes = freePages * pageBytes + (await optional('kstat.zfs.misc.arcstats.size'));
+  const freeBytes = freePages * pageBytes + arcBytes;
   const isArm = capabilities.architecture === 'arm64';
   return {
     vcpus,
@@ -32,7 +33,7 @@ export async function readInventory(host: Host, capabilities: HostCapabilities, 
       arch: isArm ? 'aarch64' : 'x86_64',
       model: capabilities.cpuModel,
       vendor: capabilities.cpuVendor,
-      topology: await topology(vcpus, optional),
+      topology: topology(vcpus, Math.max(1, cores), Math.max(1, threads)),
       features: capabilities.cpuFeatures.map((feature) => feature.toLowerCase()),
     }),
     supportedArchitectures: isArm ? ['aarch64'] : ['x86_64', 'i686'],
@@ -41,9 +42,7 @@ export async function readInventory(host: Host, capabilities: HostCapabilities, 
 }
 
 /** FreeBSD tells cores and threads but not sockets; the product must be the CPUs that are there. */
-async function topology(vcpus: number, optional: (name: string) => Promise<number>): Promise<Record<string, number>> {
-  const threads = Math.max(1, await optional('kern.smp.threads_per_core'));
-  const cores = Math.max(1, await optional('kern.smp.cores'));
+function topology(vcpus: number, cores: number, threads: number): Record<string, number> {
   return cores * threads === vcpus ? { cells: 1, sockets: 1, cores, threads } : { cells: 1, sockets: 1, cores: vcpus, threads: 1 };
 }
 

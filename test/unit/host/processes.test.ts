@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { matchesProof, parsePs, psFindArguments, psListArguments, type ProcessInfo } from '../../../src/host/index.js';
 import { createProcesses } from '../../../src/host/processes.js';
-import { parseSysctl } from '../../../src/host/create-host.js';
+import { parseSysctl } from '../../../src/host/sysctl.js';
 
 interface Recording { argv: string[]; stdout: string; stderr: string; code: number }
 const recordings = (name: string): Recording[] =>
@@ -82,6 +82,28 @@ describe('a proof', () => {
 });
 
 describe('processes', () => {
+  test('who asks while a ps runs shares the next one with the others who wait', async () => {
+    const calls: string[] = [];
+    const ends: (() => void)[] = [];
+    const processes = createProcesses({
+      runPs: (args) => new Promise((resolve) => {
+        calls.push(args.join(' '));
+        ends.push(() => resolve({ code: 0, stdout: sample, stderr: '' }));
+      }),
+      kill: () => true,
+      spawnDetached: () => Promise.reject(new Error('not here')),
+    });
+    const first = processes.list();
+    const waiting = [processes.list(), processes.list(), processes.find(2695).then((found) => (found === undefined ? [] : [found]))];
+    ends.shift()!();
+    await first;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toHaveLength(2);
+    ends.shift()!();
+    expect((await Promise.all(waiting)).map((found) => found.some(({ pid }) => pid === 2695))).toEqual([true, true, true]);
+    expect(calls).toHaveLength(2);
+  });
+
   test('are asked for in the two forms that the lab knows, and not signalled without proof', async () => {
     const calls: string[] = [];
     const killed: number[] = [];

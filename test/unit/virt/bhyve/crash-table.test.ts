@@ -17,11 +17,11 @@ function mortal(host: BhyveHost, dieAt: number): { host: Host; isDead: () => boo
   const effect = <Args extends unknown[], T>(call: (...args: Args) => Promise<T>) => async (...args: Args): Promise<T> => {
     if (isDead) throw killed;
     effects += 1;
-    isDead = effects === dieAt;
+    isDead ||= effects === dieAt;
     if (isDead) throw killed;
     const result = await call(...args);
     effects += 1;
-    isDead = effects === dieAt;
+    isDead ||= effects === dieAt;
     if (isDead) throw killed;
     return result;
   };
