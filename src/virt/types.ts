@@ -122,6 +122,8 @@ export interface HypervisorDriver {
   list(): Promise<readonly InstanceUuid[]>;
   state(instance: InstanceUuid): Promise<GuestState>;
   powerState(instance: InstanceUuid): Promise<PowerState>;
+  /** Of many with one look at the process list: for comparing. What to do is decided by `powerState`, later and for one. */
+  powerStates(instances: readonly InstanceUuid[]): Promise<ReadonlyMap<InstanceUuid, PowerState>>;
   /** Writes instance.json, bhyve.conf and the variable store; keeps stored slots; idempotent. Not for a running guest. */
   define(definition: GuestDefinition): Promise<void>;
   definition(instance: InstanceUuid): Promise<GuestDefinition | undefined>;

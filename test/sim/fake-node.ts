@@ -4,7 +4,7 @@ import type { InstanceUuid } from '../../src/lib/ids.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
 import { rolePlace, type ConfigDriveWriter, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
-import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver } from '../../src/virt/index.js';
+import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../../src/virt/index.js';
 import type { FakeDisk, Guest, World } from './world.js';
 import { withEffects, type CrashRecorder } from './crash.js';
 import { missing } from './fake-cloud.js';
@@ -172,6 +172,11 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     if (guest === undefined) return { kind: 'absent' };
     return guest.isRunning ? { kind: 'running', pid: 1, startedAtSeconds: 1, isPaused: guest.isPaused === true } : { kind: 'stopped', verdict: null };
   };
+  const powerOf = (instance: InstanceUuid): PowerState => {
+    const state = stateOf(instance);
+    if (state.kind === 'running') return state.isPaused ? powerStates.paused : powerStates.running;
+    return state.kind === 'stopped' ? powerStates.shutdown : powerStates.noState;
+  };
   const end = (guest: Guest): void => {
     guest.isRunning = false;
     guest.isPaused = false;
@@ -185,11 +190,8 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     capabilities,
     list: async () => [...world.folders.keys()],
     state: async (instance: InstanceUuid) => stateOf(instance),
-    powerState: async (instance: InstanceUuid) => {
-      const state = stateOf(instance);
-      if (state.kind === 'running') return state.isPaused ? powerStates.paused : powerStates.running;
-      return state.kind === 'stopped' ? powerStates.shutdown : powerStates.noState;
-    },
+    powerState: async (instance: InstanceUuid) => powerOf(instance),
+    powerStates: async (instances: readonly InstanceUuid[]) => new Map(instances.map((instance) => [instance, powerOf(instance)])),
     async define(definition: Guest['definition'], half?: Half) {
       const known = guestOf(definition.instance);
       if (known?.isRunning === true) throw missing('define of a running guest');

@@ -26,10 +26,10 @@ export async function endReaders({ host }: Pick<ObserveDeps, 'host'>, readers: r
 
 /**
  * Cleans after a guest of which nothing runs any more and writes `verdict` if the supervisor wrote none. Throws AgentError
- * `guest-unproven` rather than touch a vmm entry that a process which is not ours uses.
+ * `guest-unproven` rather than touch a vmm entry that a process which is not ours uses. `all`: a process list of this moment.
  */
-export async function cleanLeftovers(deps: ObserveDeps, instance: InstanceUuid, verdict: StoredVerdict | null, log: Logger): Promise<void> {
-  const found = await guestProcesses(deps, instance);
+export async function cleanLeftovers(deps: ObserveDeps, instance: InstanceUuid, verdict: StoredVerdict | null, log: Logger, all?: readonly ProcessInfo[]): Promise<void> {
+  const found = await guestProcesses(deps, instance, all);
   refuseStrangers(instance, found.strangers);
   await endReaders(deps, found.consoleReaders);
   await destroyVmm(deps, instance);

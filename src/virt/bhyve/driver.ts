@@ -4,7 +4,7 @@ import type { Clock } from '../../lib/clock.js';
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { KeyedMutex } from '../../lib/keyed-mutex.js';
-import type { Host } from '../../host/index.js';
+import type { Host, ProcessInfo } from '../../host/index.js';
 import type { Logger, Metrics } from '../../observe/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../types.js';
 import { adoptGuests } from './adopt.js';
@@ -84,10 +84,12 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     });
   }
 
-  async function state(instance: InstanceUuid): Promise<GuestState> {
+  /** `all`: a process list of this moment, for a first look. */
+  async function state(instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<GuestState> {
     if ((await files.readSpec(instance)) === undefined) return { kind: 'absent' };
-    for (const deadline = clock.monotonicMs() + 3000; ; await clock.sleep(200)) {
-      const seen = await observeGuest(lifecycle, instance);
+    const deadline = clock.monotonicMs() + 3000;
+    for (let list = all; ; list = undefined) {
+      const seen = await observeGuest(lifecycle, instance, list);
       if (seen.kind === 'ended') return { kind: 'stopped', verdict: seen.verdict === null ? null : interpretVerdict(seen.verdict) };
       if (seen.kind === 'left-over') return { kind: 'stopped', verdict: null };
       if (seen.kind === 'running') {
@@ -98,11 +100,12 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       if (clock.monotonicMs() >= deadline) {
         return { kind: 'running', pid: seen.status?.pid ?? 0, startedAtSeconds: seen.status?.sinceSeconds ?? 0, isPaused: false };
       }
+      await clock.sleep(200);
     }
   }
 
-  async function powerState(instance: InstanceUuid): Promise<PowerState> {
-    const seen = await state(instance);
+  async function powerState(instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<PowerState> {
+    const seen = await state(instance, all);
     if (seen.kind === 'absent') return powerStates.noState;
     if (seen.kind === 'running') return seen.isPaused ? powerStates.paused : powerStates.running;
     if (seen.verdict?.kind === 'suspended') return powerStates.suspended;
@@ -122,11 +125,18 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     },
     inventory: () => readInventory(host, capabilities(), options.vnc !== null, options.hypervisorHostname),
     list: () => files.list(),
-    state,
-    powerState,
+    state: (instance) => state(instance),
+    powerState: (instance) => powerState(instance),
+    async powerStates(instances) {
+      const all = instances.length === 0 ? [] : await host.processes.list();
+      const seen = new Map<InstanceUuid, PowerState>();
+      for (const instance of instances) seen.set(instance, await powerState(instance, all));
+      return seen;
+    },
     define: (definition) => withGuest(definition.instance, async () => {
-      const seen = await observeGuest(lifecycle, definition.instance);
-      if (seen.kind === 'running' || seen.kind === 'coming-up') {
+      // Without a stored definition there never was a guest; a stranger of its name is refused when it is started.
+      const seen = (await files.readSpec(definition.instance)) === undefined ? null : await observeGuest(lifecycle, definition.instance);
+      if (seen?.kind === 'running' || seen?.kind === 'coming-up') {
         throw new AgentError('guest-running', `guest ${definition.instance} runs: stop it before it is defined anew`);
       }
       await defineGuest(lifecycle, definition);

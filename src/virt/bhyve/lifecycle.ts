@@ -47,10 +47,13 @@ export const unseenEnd = (deps: Pick<LifecycleDeps, 'clock'>, reason: string, is
  * `guest-start-failed` with bhyve's last words.
  */
 export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid): Promise<Running> {
-  const seen = await settled(deps, instance);
+  const all = await deps.host.processes.list();
+  const first = await observeGuest(deps, instance, all);
+  const seen = first.kind === 'coming-up' ? await settled(deps, instance) : first;
   if (seen.kind === 'running') return seen;
+  const hasWaited = seen !== first || (seen.kind === 'ended' && seen.isSupervised);
   if (seen.kind === 'ended' && seen.isSupervised) await waitForSupervisor(deps, instance, supervisorEndMs);
-  await cleanLeftovers(deps, instance, null, deps.log);
+  await cleanLeftovers(deps, instance, null, deps.log, hasWaited ? undefined : all);
   await refreshScreen(deps, instance);
   await writeGuestFiles(deps, instance);
   const paths = deps.files.paths(instance);
