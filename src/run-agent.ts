@@ -108,7 +108,7 @@ async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud
     server.dispatch(message).catch((err: unknown) => log.warn({ err }, 'interrupted operation failed after the restart'));
   }
   background.push(runHeartbeat({
-    conductor, clock, log, ownContext, intervalMs: main.report_interval * 1000, firstAfterMs: Math.min(5, main.report_interval) * 1000,
+    conductor, clock, log, ownContext, intervalMs: main.report_interval * 1000,
   }, row, stopping.signal));
   const stopDuties = main.periodic_enable
     ? startDuties(dutiesOf(deps, config, row), { clock, log, metrics, random: Math.random, fuzzySeconds: main.periodic_fuzzy_delay })

@@ -15,13 +15,12 @@ export interface HeartbeatDeps {
   readonly log: Logger;
   readonly ownContext: () => RequestContext;
   readonly intervalMs: number;
-  readonly firstAfterMs: number;
 }
 
-/** Beats until the signal fires. */
+/** Beats at once, and then until the signal fires. */
 export async function runHeartbeat(deps: HeartbeatDeps, service: NovaObjectOf<'Service'>, signal: AbortSignal): Promise<void> {
   let isFailing = false;
-  let dueMs = deps.clock.monotonicMs() + deps.firstAfterMs;
+  let dueMs = deps.clock.monotonicMs(); // nova-compute waits 5 s before its first; by then we may have been called down for that long
   while (!signal.aborted) {
     try {
       await deps.clock.sleep(Math.max(0, dueMs - deps.clock.monotonicMs()), signal);
