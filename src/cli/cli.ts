@@ -1,11 +1,7 @@
-/** The operator's commands, on commander (the usual one for Node, no dependencies). */
+/** The operator's commands, on commander (the usual one for Node, no dependencies). Each is loaded when it is asked for: the service needs none of them. */
 import { Command, CommanderError } from 'commander';
 import { defaultConfigFile, loadConfig, type LoadedConfig } from '../config/index.js';
 import { AgentError } from '../lib/errors.js';
-import { checkNode } from './check.js';
-import { showInstance } from './instance.js';
-import { listInstances } from './instances.js';
-import { showMethods } from './methods.js';
 import type { NodeView, OpenNode } from './node-view.js';
 import type { Output } from './output.js';
 
@@ -66,15 +62,15 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
     add('run', 'be the service, until SIGTERM').action(async (given: Given) => done(await handlers.run(locationOf(given))));
     add('check', 'say whether the agent can run here, and what this host can do')
       .option('--online', 'also log in to the message bus and to Keystone')
-      .action(async (given: Given) => done(await withNode(given, (node, loaded) =>
-        checkNode(node, loaded, { json: given.json === true, online: given.online === true }, output))));
+      .action(async (given: Given) => done(await withNode(given, async (node, loaded) =>
+        (await import('./check.js')).checkNode(node, loaded, { json: given.json === true, online: given.online === true }, output))));
     add('instances', 'what this node has')
-      .action(async (given: Given) => done(await withNode(given, (node) => listInstances(node, { json: given.json === true }, output))));
+      .action(async (given: Given) => done(await withNode(given, async (node) => (await import('./instances.js')).listInstances(node, { json: given.json === true }, output))));
     add('instance <uuid>', 'one instance: guest, disks, taps, PCI slots, journal')
-      .action(async (uuid: string, given: Given) => done(await withNode(given, (node, { config }) =>
-        showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+      .action(async (uuid: string, given: Given) => done(await withNode(given, async (node, { config }) =>
+        (await import('./instance.js')).showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
     program.command('methods').description('what Nova can ask of this agent: works, refused with the reason, or needs a feature of the host; reads no configuration')
-      .option('--json', 'for programs').action((given: { json?: boolean }) => done(showMethods({ json: given.json === true }, output)));
+      .option('--json', 'for programs').action(async (given: { json?: boolean }) => done((await import('./methods.js')).showMethods({ json: given.json === true }, output)));
     return program;
   }
 
