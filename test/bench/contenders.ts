@@ -1,5 +1,5 @@
 /** The two services that are compared, as processes: ours on a null node, and Debian's nova-compute with Nova's fake driver. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createDaemons, login, novaShared, renderIni, secretsOf, transportUrl, address, writeIfChanged, type Daemons, type DaemonSpec, type Layout } from '../cloud/control-plane/index.js';
 import { agentConfiguration, agentProgram } from '../cloud/support/agent.js';
 import type { NullNode } from './null-node.js';
@@ -44,11 +44,14 @@ export function nullNodeOptions(): Parameters<typeof agentConfiguration>[1] {
   };
 }
 
+/** The program is started by its first line, as from the package, so that it has the options that are in it. */
+export const agentEnv = (node: NullNode): Record<string, string> => ({ ...node.env as Record<string, string>, PATH: `${node.env['PATH'] ?? ''}:${dirname(process.execPath)}` });
+
 export function ours(layout: Layout, node: NullNode): Contender {
   const configFile = join(node.path, 'etc/nova-bhyve.conf');
   writeIfChanged(configFile, renderIni(agentConfiguration(node, nullNodeOptions())));
   return contender('ours', benchDaemons(layout), {
-    name: node.name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: node.env as Record<string, string>, cwd: node.path,
+    name: node.name, argv: [agentProgram, 'run', '--config-file', configFile], env: agentEnv(node), cwd: node.path,
   });
 }
 

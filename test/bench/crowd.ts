@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
 import { renderIni, sleep, tailOf, until, writeIfChanged, type Ini } from '../cloud/control-plane/index.js';
 import { agentProgram } from '../cloud/support/agent.js';
-import { benchDaemons } from './contenders.js';
+import { agentEnv, benchDaemons } from './contenders.js';
 import { createNullNode, type NullNode } from './null-node.js';
 import { openRawClient, type RawClient } from './raw-client.js';
 import { startStandInCloud, type StandInCloud } from './stand-in-cloud.js';
@@ -64,7 +64,7 @@ export async function openCrowd(brokerUrl: string, folder: string, paths: { read
   const client = await openRawClient(brokerUrl);
   const log = join(paths.logs, `${name}.log`);
   const start = (): unknown => daemons.start({
-    name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: node.env as Record<string, string>, cwd: node.path, log,
+    name, argv: [agentProgram, 'run', '--config-file', configFile], env: agentEnv(node), cwd: node.path, log,
   });
   const pid = (): number => {
     const found = daemons.pid(name);
@@ -139,7 +139,7 @@ function crowdOf({ cloud, node, client, pid, log }: Parts): Omit<Crowd, 'restart
         row['task_state'] = task;
         client.cast({ ...target, method, args: method === 'stop_instance' ? { instance: wireOf(row), clean_shutdown: true } : { instance: wireOf(row) } });
       }
-      await waitFor(state!, (row) => row['vm_state'] === state && row['task_state'] === null);
+      await waitFor(state, (row) => row['vm_state'] === state && row['task_state'] === null);
     },
     ask: (method, uuid, args = {}) => client.call({ ...target, method, args: { instance: wireOf(rows().find((row) => row['uuid'] === uuid)!), ...args } }),
     async duty(duty, runs) {

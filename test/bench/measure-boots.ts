@@ -1,7 +1,7 @@
 /** Servers without network or config drive, asked for at Nova's API as a user would, on a host that the request names. */
 import { endpoints, until } from '../cloud/control-plane/index.js';
 import type { Contender } from './contenders.js';
-import { cpuSecondsOf, totalCpu } from './process-figures.js';
+import { cpuSecondsOf, type CpuSeconds } from './process-figures.js';
 import type { Recorder } from './recorder.js';
 import { median } from './results.js';
 import { removeServersOf, type Scene } from './scene.js';
@@ -10,7 +10,11 @@ const request = ({ image, flavor }: Scene, { host }: Contender, more: Readonly<R
   server: { name: 'bench', imageRef: image, flavorRef: flavor, networks: 'none', config_drive: false, host, ...more },
 });
 
-const cpuOf = (contender: Contender): number => totalCpu(cpuSecondsOf(contender.pid()));
+/** Of each of `count` boots since `before`. */
+function cpuSince(contender: Contender, before: CpuSeconds, count: number): CpuSeconds {
+  const { own, children } = cpuSecondsOf(contender.pid());
+  return { own: (own - before.own) / count, children: (children - before.children) / count };
+}
 
 /** One server; the seconds from the request to the first answer that says ACTIVE. */
 export async function bootOne(scene: Scene, contender: Contender): Promise<{ id: string; seconds: number }> {
@@ -25,11 +29,11 @@ export async function bootOne(scene: Scene, contender: Contender): Promise<{ id:
   return { id, seconds };
 }
 
-async function bootsInTurn(scene: Scene, contender: Contender, count: number): Promise<{ p50: number; cpu: number }> {
-  const before = cpuOf(contender);
+async function bootsInTurn(scene: Scene, contender: Contender, count: number): Promise<{ p50: number; cpu: CpuSeconds }> {
+  const before = cpuSecondsOf(contender.pid());
   const times: number[] = [];
   for (let index = 0; index < count; index += 1) times.push((await bootOne(scene, contender)).seconds);
-  return { p50: median(times), cpu: (cpuOf(contender) - before) / count };
+  return { p50: median(times), cpu: cpuSince(contender, before, count) };
 }
 
 export async function measureBoots(scene: Scene, { record, note }: Recorder): Promise<void> {
@@ -43,14 +47,17 @@ export async function measureBoots(scene: Scene, { record, note }: Recorder): Pr
     note(`round ${round}: the peer`);
     const peer = await bootsInTurn(scene, scene.peer, count);
     record('boot-p50', ours.p50, peer.p50);
-    record('boot-cpu', ours.cpu, peer.cpu);
+    record('boot-cpu', ours.cpu.own, peer.cpu.own);
+    record('boot-commands-cpu', ours.cpu.children, peer.cpu.children);
     for (const each of both) await removeServersOf(cloud, each.host);
   }
 }
 
-async function bootsAtOnce(scene: Scene, contender: Contender, count: number): Promise<{ seconds: number; cpu: number }> {
+interface AtOnce { readonly seconds: number; readonly cpu: CpuSeconds }
+
+async function bootsAtOnce(scene: Scene, contender: Contender, count: number): Promise<AtOnce> {
   const { admin } = scene.cloud;
-  const before = cpuOf(contender);
+  const before = cpuSecondsOf(contender.pid());
   const began = performance.now();
   const { reservation_id: reservation } = await admin.post<{ reservation_id: string }>(`${endpoints.nova}/servers`,
     request(scene, contender, { min_count: count, max_count: count, return_reservation_id: true }));
@@ -60,7 +67,7 @@ async function bootsAtOnce(scene: Scene, contender: Contender, count: number): P
     if (states.includes('ERROR')) throw new Error(`a server of ${count} on ${contender.host} failed`);
     return states.length === count && states.every((state) => state === 'ACTIVE') ? (performance.now() - began) / 1000 : null;
   }, 400);
-  return { seconds, cpu: (cpuOf(contender) - before) / count };
+  return { seconds, cpu: cpuSince(contender, before, count) };
 }
 
 /** At full strength one round is fifty boots on each side, of which the control plane takes the better part of a minute: two rounds must do. */
@@ -68,14 +75,15 @@ export async function measureBootsAtOnce(scene: Scene, { record, note }: Recorde
   const { effort, cloud } = scene;
   const count = effort.isQuick ? 10 : 50;
   for (let round = 1; round <= Math.min(2, effort.rounds); round += 1) {
-    const samples: { seconds: number; cpu: number }[] = [];
+    const samples: AtOnce[] = [];
     for (const each of [scene.ours, scene.peer]) {
       note(`round ${round}: ${count} boots at once, ${each.name}`);
       samples.push(await bootsAtOnce(scene, each, count));
       await removeServersOf(cloud, each.host);
     }
-    const [ours, peer] = samples as [typeof samples[0], typeof samples[0]];
+    const [ours, peer] = samples as [AtOnce, AtOnce];
     record('boots-at-once-wall', ours.seconds, peer.seconds);
-    record('boots-at-once-cpu', ours.cpu, peer.cpu);
+    record('boots-at-once-cpu', ours.cpu.own, peer.cpu.own);
+    record('boots-at-once-commands-cpu', ours.cpu.children, peer.cpu.children);
   }
 }

@@ -196,11 +196,15 @@ my %sysctl = (
 );
 
 sub sysctl {
-	my ($name) = grep { !/^-/ } @_;
-	my $value = $name eq 'kern.boottime' ? "{ sec = $boot_time, usec = 0 } " . gmtime($boot_time) : $sysctl{$name};
-	fail(1, "sysctl: unknown oid '$name'") unless defined $value;
-	print "$value\n";
-	return 0;
+	my $is_bare = grep { $_ eq '-n' } @_;
+	my $is_lenient = grep { $_ eq '-i' } @_;
+	my $code = 0;
+	for my $name (grep { !/^-/ } @_) {
+		my $value = $name eq 'kern.boottime' ? "{ sec = $boot_time, usec = 0 } " . gmtime($boot_time) : $sysctl{$name};
+		if (defined $value) { print $is_bare ? "$value\n" : "$name=$value\n"; }
+		elsif (!$is_lenient) { print STDERR "sysctl: unknown oid '$name'\n"; $code = 1; }
+	}
+	return $code;
 }
 
 sub limits { my @args = @_; while (@args && $args[0] =~ /^-/) { splice(@args, 0, 2); } exec @args or fail(127, "limits: $!"); }
