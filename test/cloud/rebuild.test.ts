@@ -20,7 +20,7 @@ test('a rebuilt server keeps its address, boots a fresh disk of the same or anot
   await cloud.servers.waitConsole(id, /guest: meta color green[\s\S]*guest: ready/);
   await waitPing(node, address);
   expect((await askGuest(node, address)).boot).toBe(1);
-  expect((await cloud.servers.lastAction(id, 'rebuild')).events).toEqual(['compute_rebuild_instance: Success']);
+  expect((await cloud.servers.lastAction(id, 'rebuild')).events).toContain('compute_rebuild_instance: Success');
 
   await cloud.servers.action(id, { 'os-stop': null });
   await cloud.servers.waitStatus(id, 'SHUTOFF');
@@ -28,7 +28,7 @@ test('a rebuilt server keeps its address, boots a fresh disk of the same or anot
   await cloud.servers.action(id, { rebuild: { imageRef: other } });
   await cloud.servers.waitStatus(id, 'SHUTOFF');
   expect((await guestPids(node)).size).toBe(0);
-  expect((await cloud.servers.lastAction(id, 'rebuild')).events).toEqual(['compute_rebuild_instance: Success']);
+  expect((await cloud.servers.lastAction(id, 'rebuild')).events).toContain('compute_rebuild_instance: Success');
   await cloud.servers.action(id, { 'os-start': null });
   await cloud.servers.waitStatus(id, 'ACTIVE');
   await waitPing(node, address);
@@ -48,7 +48,7 @@ test('a rebuild with an image that is broken or too large is refused while the g
     expect((server as unknown as { image: { id: string } }).image.id).toBe(image);
     expect((await guestPids(node)).get(id)).toBe(before);
     const { events, details } = await cloud.servers.lastAction(id, 'rebuild');
-    expect(events).toEqual(['compute_rebuild_instance: Error']);
+    expect(events).toContain('compute_rebuild_instance: Error');
     expect(details).toMatch(reason);
   }
   await waitPing(node, address);
