@@ -3,8 +3,8 @@ import type { ComputeDeps } from './compute/index.js';
 import type { Config } from './config/index.js';
 import type { NovaObjectOf } from './objects/index.js';
 import {
-  buildTimeout, consoleTokens, healInfoCache, imageCache, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
-  runningDeleted, schedulerSync, unconfirmedResizes, type Duty,
+  buildTimeout, consoleTokens, healInfoCache, imageCache, leftSnapshots, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
+  runningDeleted, schedulerSync, shelvedOffload, unconfirmedResizes, type Duty,
 } from './periodic/index.js';
 
 /** Nova's rule for intervals: 0 means every minute, a negative one never. */
@@ -29,8 +29,10 @@ export function dutiesOf(deps: ComputeDeps, config: Config, service: NovaObjectO
       everySeconds: everySeconds(cache.manager_interval), minimumAgeSeconds: cache.remove_unused_original_minimum_age_seconds, removesUnused: cache.remove_unused_base_images,
     }),
     healInfoCache(deps, everySeconds(main.heal_instance_info_cache_interval)),
+    shelvedOffload(deps, main.shelved_offload_time > 0 ? everySeconds(main.shelved_poll_interval) : -1),
     consoleTokens(deps),
     releaseCheck(deps, service),
     nodeUpkeep(deps),
+    leftSnapshots(deps),
   ];
 }

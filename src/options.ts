@@ -83,6 +83,8 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     trackInstanceChanges: config.filter_scheduler.track_instance_changes,
     consoleTokenTtlSeconds: config.consoleauth.token_ttl,
     isDeferredDeleteOn: main.reclaim_instance_interval > 0,
+    shelvedOffloadSeconds: main.shelved_offload_time,
+    snapshots: { format: config.bhyve.snapshot_image_format, isCompressed: config.bhyve.snapshot_compression, bytesPerSecond: config.bhyve.snapshot_upload_rate_mib * 1024 * 1024 },
     vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
   };
 }

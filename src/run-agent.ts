@@ -158,9 +158,12 @@ function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifi
     }),
     configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain, vendorData }),
     gate: createGate({ log, metrics }), waiters: createEventWaiters(), notifications: makeNotifications(config, { ...cloud, notifiers }, log.child({ part: 'notifications' })),
-    buildSlots: new Semaphore(main.max_concurrent_builds === 0 ? Number.MAX_SAFE_INTEGER : main.max_concurrent_builds),
+    buildSlots: slotsOf(main.max_concurrent_builds), snapshotSlots: slotsOf(main.max_concurrent_snapshots),
   };
 }
+
+/** 0 = no limit. */
+const slotsOf = (limit: number): Semaphore => new Semaphore(limit === 0 ? Number.MAX_SAFE_INTEGER : limit);
 
 /** Taps and who speaks to Neutron about them; each needs the other. */
 function makeWiring({ config, log, metrics }: RunOptions, node: NodeParts, cloud: CloudParts): { l2: L2AgentService | null; plugger: Plugger } {

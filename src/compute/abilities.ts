@@ -50,6 +50,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('shares (Manila)', 'allow_share', 'deny_share'),
   works('config drive, metadata, user data, key pair, injected files', 'files go into the config drive, never into a guest file system'),
   byMethods('image pre-cache', 'cache_images'),
+  refused('quiesced snapshots (os_require_quiesce) of running servers', 'bhyve guests have no agent; stop the server first'),
   // devices
   works('UEFI guests with virtio disks and network cards'),
   refused('BIOS guests (hw_firmware_type=bios)', 'guests boot by UEFI'),

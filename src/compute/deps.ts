@@ -34,6 +34,10 @@ export interface ComputeOptions {
   readonly trackInstanceChanges: boolean;
   readonly consoleTokenTtlSeconds: number;
   readonly isDeferredDeleteOn: boolean;
+  /** shelved_offload_time: 0 = offload as soon as it is shelved, negative = never, else the time after which the duty does it. */
+  readonly shelvedOffloadSeconds: number;
+  /** `bytesPerSecond` 0 = as fast as Glance takes it. */
+  readonly snapshots: { readonly format: 'raw' | 'qcow2'; readonly isCompressed: boolean; readonly bytesPerSecond: number };
   /** Null when `[vnc]enabled` is false. */
   readonly vnc: { readonly proxyClientAddress: string; readonly novncProxyBaseUrl: string } | null;
 }
@@ -57,6 +61,8 @@ export interface ComputeDeps {
   readonly resumedOperations: ReadonlySet<OperationId>;
   /** max_concurrent_builds */
   readonly buildSlots: Semaphore;
+  /** max_concurrent_snapshots */
+  readonly snapshotSlots: Semaphore;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;

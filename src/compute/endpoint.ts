@@ -5,6 +5,7 @@
 import type { NovaObjectOf } from '../objects/index.js';
 import type { RpcEndpoint, RpcMethod } from '../rpc/index.js';
 import { buildAndRunInstance } from './build/build-and-run-instance.js';
+import { cacheImages } from './cache-images.js';
 import { checkCanLiveMigrateDestination, checkCanLiveMigrateSource } from './check-can-live-migrate.js';
 import type { ComputeDeps } from './deps.js';
 import { externalInstanceEvent } from './external-instance-event.js';
@@ -17,7 +18,7 @@ import { hostMethod, instanceMethod, type Availability, type HostMethod, type In
 import { pauseInstance } from './pause-instance.js';
 import { rebootInstance } from './reboot-instance.js';
 import { rebuildInstance } from './rebuild/rebuild-instance.js';
-import { cacheImages, refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
+import { refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
 import { hostRefusals, instanceRefusals } from './refusals/table.js';
 import { restoreInstance } from './restore-instance.js';
 import { setAdminPassword } from './set-admin-password.js';
@@ -30,6 +31,11 @@ import { prepResize } from './resize/prep-resize.js';
 import { resizeInstance } from './resize/resize-instance.js';
 import { revertResize } from './resize/revert-resize.js';
 import { setHostEnabled } from './set-host-enabled.js';
+import { shelveInstance } from './shelve/shelve-instance.js';
+import { shelveOffloadInstance } from './shelve/shelve-offload-instance.js';
+import { unshelveInstance } from './shelve/unshelve-instance.js';
+import { backupInstance } from './snapshot/backup-instance.js';
+import { snapshotInstance } from './snapshot/snapshot-instance.js';
 import { softDeleteInstance } from './soft-delete-instance.js';
 import { startInstance } from './start-instance.js';
 import { stopInstance } from './stop-instance.js';
@@ -74,6 +80,11 @@ export function registeredMethods(): readonly RegisteredMethod[] {
     about(confirmResize),
     about(revertResize),
     about(finishRevertResize),
+    about(snapshotInstance),
+    about(backupInstance),
+    about(shelveInstance),
+    about(shelveOffloadInstance),
+    about(unshelveInstance),
     about(getConsoleOutput),
     about(getVncConsole),
     about(validateConsolePort),

@@ -20,6 +20,8 @@ export { rebootAgain } from './reboot-instance.js';
 export { saveState } from './save-state.js';
 export { deleteWithoutJournal } from './terminate-instance.js';
 export { confirmAsApi, unrescueAsApi } from './own-requests.js';
+export { offloadShelved } from './shelve/shelve-offload-instance.js';
+export { shelvedAtMs } from './shelve/shelved-keys.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';
 export * from './resources/index.js';

@@ -181,7 +181,7 @@ async function isStillWanted<Args extends { instance: NovaObjectOf<'Instance'> }
 }
 
 /** Operations that change what the scheduler counts by state. */
-const countedGates: ReadonlySet<GateKind | null> = new Set(['build', 'start', 'stop', 'reboot', 'rebuild', 'rescue', 'resize']);
+const countedGates: ReadonlySet<GateKind | null> = new Set(['build', 'start', 'stop', 'reboot', 'rebuild', 'rescue', 'resize', 'shelve', 'unshelve']);
 
 type Request<Args> = Pick<Operation<Args>, 'id' | 'args' | 'context' | 'isResumed' | 'wireArgs'>;
 

@@ -52,6 +52,9 @@ function checkNode(config: Config, bad: Say, warn: Say): void {
   const { DEFAULT, bhyve, vnc, l2_agent: l2, agent, workarounds } = config;
   if (isIP(DEFAULT.my_ip) === 0) bad('DEFAULT', 'my_ip', 'must be an IP address, not a name: Nova stores it as such');
   if (DEFAULT.config_drive_format === 'vfat') bad('DEFAULT', 'config_drive_format', 'only iso9660 can be made here; leave the option out');
+  for (const name of ['verify_glance_signatures', 'enable_certificate_validation'] as const) {
+    if (config.glance[name]) bad('glance', name, 'this agent cannot verify signatures of images; leave the option out, or let other hosts run what needs it');
+  }
   if (bhyve.vnc_port_max < bhyve.vnc_port_min) bad('bhyve', 'vnc_port_max', `must not be below vnc_port_min (${bhyve.vnc_port_min})`);
   if (vnc.enabled && isAny(vnc.server_proxyclient_address)) {
     bad('vnc', 'server_proxyclient_address', 'must be an address at which the VNC proxy can reach this host, e.g. $my_ip');

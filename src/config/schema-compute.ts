@@ -48,6 +48,8 @@ export const defaultSection = {
   reclaim_instance_interval: option(interval, '0', 'Seconds until a soft-deleted instance is really deleted; 0 = soft delete is off.'),
   rescue_timeout: option(seconds, '0', 'Seconds after which a rescue is ended; 0 = never.'),
   resize_confirm_window: option(seconds, '0', 'Seconds after which a resize that nobody confirms is confirmed; 0 = never.'),
+  shelved_offload_time: option(integer({ min: -1 }), '0', 'Seconds after which a shelved server is taken off this host; 0 = at once, -1 = never.'),
+  shelved_poll_interval: option(interval, '3600', 'Seconds between two looks for shelved servers whose time has come; negative = never.'),
   instance_build_timeout: option(seconds, '0', 'Seconds after which a build that does not end becomes an error; 0 = never.'),
   reboot_timeout: option(seconds, '0', 'Seconds after which a soft reboot that does not end becomes a hard one; 0 = never.'),
   instance_delete_interval: option(interval, '300', 'Seconds between two attempts to clean up after deletions while the agent was away; negative = never.'),

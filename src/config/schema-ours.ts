@@ -19,6 +19,10 @@ export const bhyveSection = {
     'Folders with the boot ROM: BHYVE_UEFI_CODE.fd and BHYVE_UEFI_VARS.fd on amd64, u-boot.bin on arm64.'),
   vnc_port_min: option(port, '5900', 'First port for VNC.'),
   vnc_port_max: option(port, '6899', 'Last port for VNC; one per running guest.'),
+  snapshot_image_format: option(choice('raw', 'qcow2'), 'raw',
+    'Form of the images that snapshot, backup and shelve make. raw is streamed, zeros included (a store of Glance with thin provisioning does not keep them); qcow2 leaves them out, and is written into state_path first.'),
+  snapshot_compression: option(boolean, 'false', 'Compress qcow2 images.'),
+  snapshot_upload_rate_mib: option(integer({ min: 0 }), '0', 'MiB per second that one image may take on its way to Glance; 0 = no limit.'),
   console_log_limit_mib: option(integer({ min: 1, max: 4096 }), '16', "Size in MiB at which a guest's console log is cut."),
 };
 

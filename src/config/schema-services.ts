@@ -53,6 +53,8 @@ export const neutronSection = {
 export const glanceSection = {
   ...authOptions, ...sessionOptions, ...adapterOptions('image'),
   num_retries: option(integer({ min: 0 }), '3', 'How often a download is tried again before its first byte.'),
+  verify_glance_signatures: option(boolean, 'false', 'Signatures of images cannot be verified here: true is refused at start.'),
+  enable_certificate_validation: option(boolean, 'false', 'The same for the certificates behind them.'),
   api_servers: option(list(url), '', 'Endpoints to use in turn instead of the catalogue.'),
 };
 

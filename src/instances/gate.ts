@@ -5,8 +5,8 @@
  *   request ──┼─ refused: the agent is shutting down
  *             └─ accepted ──▶ waiting ──▶ running ──▶ over
  *
- * A delete does not wait for a build, rebuild or rescue to end by itself: it asks the running one to stop (its AbortSignal fires), then
- * takes its turn. Every outcome is logged alike.
+ * A delete does not wait for a build, a rebuild, a rescue, or for an image that takes hours: it asks what runs to stop (its AbortSignal
+ * fires), then takes its turn. Every outcome is logged alike.
  */
 import { AgentError } from '../lib/errors.js';
 import type { InstanceUuid } from '../lib/ids.js';
@@ -15,10 +15,10 @@ import type { Logger, Metrics } from '../observe/index.js';
 
 export type GateKind =
   | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal'
-  | 'rebuild' | 'rescue' | 'resize';
+  | 'rebuild' | 'rescue' | 'resize' | 'snapshot' | 'shelve' | 'unshelve';
 export type GateOutcome = 'accepted' | 'ignored' | 'refused';
 
-/** Why a running build's signal fired: somebody wants the instance gone. */
+/** Why a running operation's signal fired: somebody wants the instance gone. */
 export const deletedMeanwhile = (): AgentError => new AgentError('instance-deleted', 'the instance is being deleted');
 /** Why every signal fires when the agent stops. */
 export const shuttingDown = (): AgentError => new AgentError('shutting-down', 'the agent is stopping', { retry: 'later' });
@@ -44,9 +44,12 @@ export interface Gate {
   readonly open: number;
 }
 
+/** Long work whose result nobody wants once the instance is to go. */
+const yieldsToDelete: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'rescue', 'snapshot', 'shelve', 'unshelve']);
+const yieldsToSoftDelete: ReadonlySet<GateKind> = new Set(['snapshot']);
+const nothing: ReadonlySet<GateKind> = new Set();
+const yieldsTo = (kind: GateKind): ReadonlySet<GateKind> => (kind === 'delete' ? yieldsToDelete : kind === 'soft-delete' ? yieldsToSoftDelete : nothing);
 const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'pause', 'unpause', 'soft-delete', 'restore', 'power-sync']);
-/** Work that may wait long for an image, and that is worth nothing for an instance that goes. */
-const givesWay: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'rescue']);
 
 export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
   const mutex = new KeyedMutex<InstanceUuid>();
@@ -67,9 +70,7 @@ export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
     entries.set(instance, mine.add(entry));
     open += 1;
     deps.metrics.gauge('agent_open_requests_count', open);
-    if (kind === 'delete') {
-      for (const other of mine) if (givesWay.has(other.kind)) other.controller.abort(deletedMeanwhile());
-    }
+    for (const other of mine) if (yieldsTo(kind).has(other.kind)) other.controller.abort(deletedMeanwhile());
     try {
       await mutex.run(instance, async () => {
         entry.isRunning = true;

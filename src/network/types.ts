@@ -43,6 +43,8 @@ export interface Ports {
   allocate(context: RequestContext, request: AllocateRequest, signal: AbortSignal): Promise<NetworkInfo>;
   /** Rebinds the existing ports of an instance to this host (reschedule). */
   rebind(context: RequestContext, instance: NovaObjectOf<'Instance'>, host: string): Promise<NetworkInfo>;
+  /** Takes the ports off their host; they stay the instance's (shelve offload). */
+  unbind(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
   /** Deletes ports that Nova made, frees the others, deletes the rows, empties the cache. Unknown ports are fine. */
   release(context: RequestContext, instance: NovaObjectOf<'Instance'>, requestedNetworks?: NovaObjectOf<'NetworkRequestList'> | null): Promise<void>;
   /** Rebuilds network_info from Neutron and saves it; serialised per instance; an empty answer never wipes a cache while a build runs. */

@@ -24,6 +24,7 @@ export const metricDefinitions: Readonly<Record<string, MetricDefinition>> = {
   agent_health_ok: gauge('1 if this part of the agent is well', 'part'),
   agent_image_import_seconds: histogram(slow, 'Download, inspection and conversion of an image', 'format'),
   agent_image_requests_total: counter('Images asked for', 'outcome'),
+  agent_image_uploads_total: counter('Disks that were to become images', 'outcome'),
   agent_journal_bytes: gauge('Size of the journal when it was last renewed'),
   agent_journal_open_count: gauge('Operations that have not ended'),
   agent_l2_announce_failures_total: counter('Reports of our L2 agent that Neutron did not take'),

@@ -2,33 +2,15 @@
 import { z } from 'zod';
 import { AgentError, codeOf } from '../lib/errors.js';
 import { parseImageId, type ImageId } from '../lib/ids.js';
-import { novaFaults } from '../lib/nova-faults.js';
-import { withTimeout, type Clock } from '../lib/clock.js';
-import type { Logger } from '../observe/index.js';
+import { withTimeout } from '../lib/clock.js';
 import type { RequestContext } from '../rpc/context.js';
 import { failFrom, isSuccess } from './failure.js';
-import type { HttpAnswer, HttpRequest } from './http.js';
-import { requestIdHeader, serviceTokenHeader, userToken } from './service.js';
-import type { EndpointOptions, Session } from './session.js';
+import { anyServer, imageError, service, type GlanceOptions } from './glance-request.js';
+import { uploadImage } from './glance-upload.js';
 import type { GlanceClient, GlanceImage } from './types.js';
 
-export interface GlanceOptions {
-  /** Gives HTTP with [glance]'s TLS options, and the catalogue when `apiServers` is empty. Its credentials are not used. */
-  readonly session: Session;
-  readonly serviceUser: Session | null;
-  readonly endpoint: Omit<EndpointOptions, 'serviceType'> & { readonly serviceType?: string };
-  /** [glance]api_servers: tried in turn, starting at a random one. */
-  readonly apiServers?: readonly string[] | undefined;
-  /** [glance]num_retries: further attempts before the first octet; default 3. */
-  readonly numRetries?: number | undefined;
-  /** A download that gives no octet for so long is broken; default 60 000. */
-  readonly stallMs?: number | undefined;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly random?: () => number;
-}
+export type { GlanceOptions } from './glance-request.js';
 
-const service = 'image';
 /** Attributes of the v2 schema itself; everything else is a property of the image. */
 const baseAttributes = new Set(['id', 'name', 'status', 'visibility', 'protected', 'owner', 'tags', 'checksum', 'os_hash_algo', 'os_hash_value', 'os_hidden',
   'size', 'virtual_size', 'disk_format', 'container_format', 'min_disk', 'min_ram', 'created_at', 'updated_at', 'self', 'file', 'schema', 'direct_url',
@@ -43,16 +25,20 @@ const ImageBody = z.looseObject({
 
 /** Errors carry ImageNotFound, ImageNotAuthorized or ImageNotActive in `wire` where Nova knows them. */
 export function createGlanceClient(options: GlanceOptions): GlanceClient {
+  const show: GlanceClient['show'] = async (context, id) => {
+    const path = `/v2/images/${parseImageId(id)}`;
+    return anyServer(options, context, path, undefined, async (request) => {
+      const answer = await options.session.http.exchange(request);
+      if (!isSuccess(answer)) throw imageError(id, path, answer);
+      return imageOf(id, answer.body);
+    });
+  };
   return {
-    show: async (context, id) => {
-      const path = `/v2/images/${parseImageId(id)}`;
-      return anyServer(options, context, path, undefined, async (request) => {
-        const answer = await options.session.http.exchange(request);
-        if (!isSuccess(answer)) throw imageError(id, path, answer);
-        return imageOf(id, answer.body);
-      });
-    },
+    show,
     download: (context, id, signal) => openDownload(options, context, parseImageId(id), signal),
+    upload: (context, id, content, signal) => uploadImage(options, show, context, parseImageId(id), content, signal),
+    update: (context, id, attributes) => updateImage(options, context, parseImageId(id), attributes),
+    list: (context, properties) => listImages(options, context, properties),
     remove: async (context, id) => {
       const path = `/v2/images/${parseImageId(id)}`;
       await anyServer(options, context, path, undefined, async (request) => {
@@ -61,6 +47,39 @@ export function createGlanceClient(options: GlanceOptions): GlanceClient {
       });
     },
   };
+}
+
+/** A JSON patch in Glance's own form, in which `add` also replaces. */
+async function updateImage(options: GlanceOptions, context: RequestContext, id: ImageId, attributes: Readonly<Record<string, string>>): Promise<void> {
+  const path = `/v2/images/${id}`;
+  const body = JSON.stringify(Object.entries(attributes).map(([name, value]) => ({ op: 'add', path: `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`, value })));
+  await anyServer(options, context, path, undefined, async (request) => {
+    const headers = { ...request.headers, 'Content-Type': 'application/openstack-images-v2.1-json-patch' };
+    const answer = await options.session.http.exchange({ ...request, method: 'PATCH', headers, body });
+    if (!isSuccess(answer)) throw imageError(id, path, answer, 'PATCH');
+  });
+}
+
+const ImagePage = z.looseObject({ images: z.array(z.looseObject({ id: z.string() })), next: z.string().nullish() });
+const PAGE_IMAGES = 200;
+/** Nobody has so many pages of backups of one server. */
+const MAX_PAGES = 50;
+
+async function listImages(options: GlanceOptions, context: RequestContext, properties: Readonly<Record<string, string>>): Promise<ImageId[]> {
+  const ids: ImageId[] = [];
+  for (let page = 0; page < MAX_PAGES; page += 1) {
+    const marker = ids.at(-1);
+    const query = { ...properties, limit: String(PAGE_IMAGES), sort_key: 'created_at', sort_dir: 'desc', ...(marker === undefined ? {} : { marker }) };
+    const parsed = await anyServer(options, context, '/v2/images', undefined, async (request) => {
+      const answer = await options.session.http.exchange({ ...request, query });
+      if (!isSuccess(answer)) throw failFrom({ service, method: 'GET', path: request.path }, answer);
+      return ImagePage.safeParse(answer.body);
+    });
+    if (!parsed.success) throw new AgentError('glance-strange', 'Glance answered with something that is no list of images', { retry: 'later' });
+    ids.push(...parsed.data.images.map((image) => parseImageId(image.id)));
+    if ((parsed.data.next ?? null) === null) break;
+  }
+  return ids;
 }
 
 function imageOf(id: ImageId, body: unknown): GlanceImage {
@@ -128,45 +147,3 @@ async function* octets(first: IteratorResult<unknown>, next: () => Promise<Itera
   }
 }
 
-/** Tries `work` on one server after another. Repeats what never reached a server or failed there, and an expired service token once. */
-async function anyServer<T>(options: GlanceOptions, context: RequestContext, path: string, signal: AbortSignal | undefined,
-  work: (request: HttpRequest) => Promise<T>): Promise<T> {
-  const bases = await basesOf(options, signal);
-  const attempts = (options.numRetries ?? 3) + 1;
-  let isServiceTokenNew = options.serviceUser === null;
-  for (let attempt = 1; ; attempt += 1) {
-    const serviceToken = await serviceTokenHeader(options.serviceUser, signal);
-    const headers = { 'X-Auth-Token': userToken(context, service), ...serviceToken, ...requestIdHeader(context) };
-    try {
-      return await work({ service, method: 'GET', base: bases[(attempt - 1) % bases.length] ?? '', path, headers, signal });
-    } catch (error) {
-      const code = codeOf(error) ?? '';
-      const isExpired = code === 'http-unauthorized' && !isServiceTokenNew;
-      if (signal?.aborted === true || attempt >= attempts || !(repeatable.has(code) || isExpired)) throw error;
-      options.log.warn({ code, attempt, path }, 'glance failed; trying again');
-      if (isExpired) {
-        options.serviceUser?.forget(serviceToken['X-Service-Token'] ?? '');
-        isServiceTokenNew = true;
-      }
-    }
-    await options.clock.sleep(1_000, signal);
-  }
-}
-
-const repeatable = new Set(['http-unreachable', 'http-timeout', 'http-server-error']);
-
-async function basesOf(options: GlanceOptions, signal: AbortSignal | undefined): Promise<readonly string[]> {
-  const servers = (options.apiServers ?? []).map((server) => (server.includes('://') ? server : `http://${server}`).replace(/\/+$/, '').replace(/\/v2$/, ''));
-  if (servers.length === 0) return [await options.session.endpoint({ serviceType: service, ...options.endpoint }, signal)];
-  const start = Math.floor((options.random ?? Math.random)() * servers.length);
-  return [...servers.slice(start), ...servers.slice(0, start)];
-}
-
-function imageError(id: ImageId, path: string, answer: HttpAnswer): AgentError {
-  const request = { service, method: 'GET' as const, path };
-  if (answer.status === 404) return failFrom(request, answer, novaFaults.imageNotFound(id));
-  if (answer.status === 401 || answer.status === 403) return failFrom(request, answer, novaFaults.imageNotAuthorized(id));
-  // 204: the image has no data yet.
-  if (answer.status === 204) return new AgentError('image-not-active', 'the image has no data', { wire: novaFaults.imageNotActive(id) });
-  return failFrom(request, answer);
-}

@@ -12,12 +12,15 @@ import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { Readable } from 'node:stream';
-import axios, { isAxiosError, type AxiosInstance, type AxiosResponse } from 'axios';
-import { reasonOf } from '../lib/abort.js';
+import axios, { type AxiosInstance, type AxiosResponse } from 'axios';
 import { AgentError, codeOf } from '../lib/errors.js';
 import { fullJitter } from '../lib/backoff.js';
 import { withTimeout, type Clock } from '../lib/clock.js';
 import type { Logger } from '../observe/index.js';
+import { plainHeaders, plainRequest, serviceRequestId, transportError, type HttpAnswer, type HttpMethod, type HttpRequest, type UploadBody } from './http-request.js';
+import { upload } from './http-upload.js';
+
+export { serviceRequestId, type HttpAnswer, type HttpMethod, type HttpRequest, type Query } from './http-request.js';
 
 /** keystoneauth's option names: cafile, insecure, certfile, keyfile. */
 export interface TlsOptions {
@@ -39,39 +42,17 @@ export interface HttpOptions {
   readonly log: Logger;
 }
 
-export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
-export type Query = Readonly<Record<string, string | readonly string[]>>;
-
-export interface HttpRequest {
-  /** Service type, for errors and logs. */
-  readonly service: string;
-  readonly method: HttpMethod;
-  /** Scheme, host, port and path prefix, without a slash at the end. */
-  readonly base: string;
-  readonly path: string;
-  readonly query?: Query | undefined;
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly body?: unknown;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface HttpAnswer<Body = unknown> {
-  readonly status: number;
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Body;
-}
-
 export interface Http {
   /** JSON in and out. AgentError `http-unreachable`, `http-timeout` or `http-answer-too-large`; any status is an answer. */
   exchange(request: HttpRequest): Promise<HttpAnswer>;
   /** One attempt; the body as it comes. The time limit covers the headers only. */
   stream(request: HttpRequest): Promise<HttpAnswer<Readable>>;
+  /** One attempt on a fresh connection; octets go at the pace of the other side. Errors of `body` come as they are. */
+  upload(request: HttpRequest, body: UploadBody): Promise<HttpAnswer>;
   /** Closes idle connections. */
   close(): void;
 }
 
-const userAgent = 'nova-bhyve-agent';
 /** Nothing was sent: repeating is always safe. */
 const neverConnected = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN']);
 /** Something may have been done. */
@@ -93,6 +74,7 @@ export function createHttp(options: HttpOptions): Http {
       const response = await attempt(context, request, 'stream');
       return { status: response.status, headers: plainHeaders(response), body: response.data as Readable };
     },
+    upload: (request, body) => upload({ client, agents: { httpAgent: agents.freshHttp, httpsAgent: agents.freshHttps }, clock: options.clock }, request, body),
     close: () => {
       for (const agent of [agents.keptHttp, agents.keptHttps, agents.freshHttp, agents.freshHttps]) agent.destroy();
     },
@@ -155,9 +137,7 @@ async function attempt(context: Attempting, request: HttpRequest, kind: 'json' |
   const isFresh = !repeatable.has(request.method);
   try {
     return await withTimeout(options.clock, timeoutMs, `${request.method} of ${request.service}`, (signal) => client.request({
-      method: request.method,
-      url: `${request.base}${request.path}${queryText(request.query)}`,
-      headers: { 'User-Agent': userAgent, Accept: kind === 'json' ? 'application/json' : '*/*', ...request.headers },
+      ...plainRequest(request, kind === 'json' ? 'application/json' : '*/*'),
       ...(request.body === undefined ? {} : { data: request.body }),
       httpAgent: isFresh ? agents.freshHttp : agents.keptHttp,
       httpsAgent: isFresh ? agents.freshHttps : agents.keptHttps,
@@ -167,41 +147,4 @@ async function attempt(context: Attempting, request: HttpRequest, kind: 'json' |
   } catch (error) {
     throw transportError(request, error);
   }
-}
-
-/** axios errors hold the whole request, token included: nothing of them may leave this file. */
-function transportError(request: HttpRequest, error: unknown): Error {
-  const where = { service: request.service, method: request.method, path: request.path };
-  if (request.signal?.aborted === true) return reasonOf(request.signal);
-  if (codeOf(error) === 'timeout') return new AgentError('http-timeout', `${request.service} did not answer in time`, { retry: 'later', details: where });
-  const errno = isAxiosError(error) ? (error.code ?? 'unknown') : 'unknown';
-  // axios has one code for both: only its text (1.x, `maxContentLength size of … exceeded`) tells too much from broken off.
-  if (isAxiosError(error) && error.message.startsWith('maxContentLength')) {
-    return new AgentError('http-answer-too-large', `${request.service} answered with more than the limit`, { details: where });
-  }
-  return new AgentError('http-unreachable', `${request.service} cannot be reached`, { retry: 'later', details: { ...where, errno } });
-}
-
-function queryText(query: Query | undefined): string {
-  if (query === undefined) return '';
-  const parameters = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) {
-    for (const one of typeof value === 'string' ? [value] : value) parameters.append(key, one);
-  }
-  const text = parameters.toString();
-  return text === '' ? '' : `?${text}`;
-}
-
-function plainHeaders(response: AxiosResponse): Record<string, string> {
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(response.headers)) {
-    if (value !== undefined && value !== null) headers[name.toLowerCase()] = String(value);
-  }
-  return headers;
-}
-
-/** The service's own request id, if it is one. */
-export function serviceRequestId(answer: HttpAnswer): string | undefined {
-  const id = answer.headers['x-openstack-request-id'] ?? answer.headers['x-compute-request-id'];
-  return id !== undefined && /^req-[0-9a-fA-F-]{36}$/.test(id) ? id : undefined;
 }

@@ -23,10 +23,25 @@ export interface GlanceImage {
   readonly properties: Readonly<Record<string, string>>;
 }
 
+/** What is to become an image: its number of octets, and a way to read them, from the beginning each time. */
+export interface ImageContent {
+  readonly bytes: bigint;
+  open(): AsyncIterable<Uint8Array>;
+}
+
 export interface GlanceClient {
   show(context: RequestContext, id: ImageId): Promise<GlanceImage>;
   /** Octets of an image; the consumer checks the hash. Num_retries applies before the first byte only. */
   download(context: RequestContext, id: ImageId, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /**
+   * Octets into a queued image, with bounded memory; broken connections are tried again from the beginning. An image that was deleted meanwhile is an
+   * error with wire ImageNotFound.
+   */
+  upload(context: RequestContext, id: ImageId, content: ImageContent, signal: AbortSignal): Promise<void>;
+  /** Sets attributes (name, disk_format …) and properties; others stay. */
+  update(context: RequestContext, id: ImageId, attributes: Readonly<Record<string, string>>): Promise<void>;
+  /** Images that have all these properties, newest first. */
+  list(context: RequestContext, properties: Readonly<Record<string, string>>): Promise<ImageId[]>;
   /** DELETE; an image that is gone already is fine. */
   remove(context: RequestContext, id: ImageId): Promise<void>;
 }

@@ -16,3 +16,5 @@ export { releaseCheck } from './release-check.js';
 export { consoleTokens } from './console-tokens.js';
 export { rescueTimeout } from './rescue-timeout.js';
 export { unconfirmedResizes } from './unconfirmed-resizes.js';
+export { shelvedOffload } from './shelved-offload.js';
+export { leftSnapshots } from './left-snapshots.js';

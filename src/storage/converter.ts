@@ -63,6 +63,16 @@ export async function convertOnto(host: Host, path: string, format: string, devi
   await runLimited(host, limits, ['convert', '-f', format, '-O', 'raw', '-n', '--target-is-zero', '-t', 'writeback', path, device], { signal });
 }
 
+/** Writes what is on `device` into a qcow2 file, without its zeros. The format of what is read is never guessed: a guest may write any header onto its disk. */
+export async function writeQcow2(host: Host, device: string, path: string, options: ConverterLimits & { isCompressed: boolean }, signal: AbortSignal): Promise<void> {
+  try {
+    await runLimited(host, options, ['convert', '-f', 'raw', '-O', 'qcow2', ...(options.isCompressed ? ['-c'] : []), device, path], { signal });
+  } catch (cause) {
+    if (codeOf(cause) !== 'image-unacceptable' && codeOf(cause) !== 'zfs-out-of-space') throw cause;
+    throw new AgentError('disk-not-converted', 'the disk could not be written as qcow2 within the limits and the space of this host', { cause, retry: 'later' });
+  }
+}
+
 /** A refusal by qemu-img itself (exit 1) or by a limit (a signal) is about the image, not about the host. */
 async function runLimited(host: Host, limits: ConverterLimits, args: readonly string[], options: RunOptions): Promise<RunResult> {
   const program = host.toolPath('qemu-img');

@@ -7,6 +7,7 @@ import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Host } from '../host/index.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { layoutOf, type Layout } from './dataset-names.js';
+import { createDiskSnapshots } from './disk-snapshots.js';
 import { createImageCache } from './image-cache.js';
 import { createImageStore } from './image-store.js';
 import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } from './marks.js';
@@ -57,8 +58,8 @@ export function createStorage(options: StorageOptions): NodeStorage {
   const layout = layoutOf(options.root);
   const zfs = createZfs(host, layout.root);
   const locks = new KeyedMutex<ImageId>();
-  const store = createImageStore({ host, zfs, layout, clock, log,
-    limits: { cpuSeconds: limits.convertCpuSeconds, memoryMiB: limits.convertMemoryMiB, timeoutMs: limits.importTimeoutMs } });
+  const converterLimits = { cpuSeconds: limits.convertCpuSeconds, memoryMiB: limits.convertMemoryMiB, timeoutMs: limits.importTimeoutMs };
+  const store = createImageStore({ host, zfs, layout, clock, log, limits: converterLimits });
   const cache = createImageCache({ host, store, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
   const disks = { host, zfs, layout, store, locks, clock, log };
@@ -66,6 +67,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
     ...createInstanceDisks(disks),
     ...createDiskReplacements(disks),
     ...createKeptDisks(disks),
+    ...createDiskSnapshots({ host, zfs, layout, scratch, clock, log, limits: converterLimits }),
     prepare: () => prepare({ host, zfs, layout, log, scratch }),
     usage: () => usage(zfs, layout),
     ensureImage: cache.ensureImage,

@@ -12,7 +12,7 @@ export async function reap({ zfs, layout, log }: { zfs: Zfs; layout: Layout; log
   let destroyed = 0;
   for (const grave of graves) {
     const inside = [...datasets].filter(([name]) => name === grave || name.startsWith(`${grave}/`)).filter(([name]) => !name.includes('@'));
-    const foreign = inside.filter(([, properties]) => !['instance', 'disk'].includes(marksOf(properties).kind ?? '')).map(([name]) => name);
+    const foreign = inside.filter(([, properties]) => !['instance', 'disk', 'snapshot'].includes(marksOf(properties).kind ?? '')).map(([name]) => name);
     if (foreign.length > 0) {
       log.warn({ dataset: grave, foreign }, 'left a grave that holds datasets without our mark');
       continue;

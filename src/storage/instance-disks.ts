@@ -6,7 +6,7 @@
 import { Mutex } from 'async-mutex';
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../lib/clock.js';
-import { AgentError, codeOf } from '../lib/errors.js';
+import { AgentError } from '../lib/errors.js';
 import { isUuid, parseInstanceUuid, type ImageId, type InstanceUuid } from '../lib/ids.js';
 import type { KeyedMutex } from '../lib/keyed-mutex.js';
 import { novaFaults } from '../lib/nova-faults.js';
@@ -18,6 +18,7 @@ import { reap } from './graveyard.js';
 import type { ImageStore } from './image-store.js';
 import { asProperties, assertOurs, markProperties, marksOf, type Marks } from './marks.js';
 import type { DiskInfo, DiskRole, NodeStorage } from './types.js';
+import { whileBusy } from './while-busy.js';
 import { roundUpToMebibyte, type Properties, type Zfs } from './zfs.js';
 import { nodeOf, waitForNode } from './zvol-nodes.js';
 
@@ -138,22 +139,6 @@ export async function bury({ zfs, layout, clock, log }: InstanceDisksDeps, datas
   const grave = `${layout.graveyard}/${what}.${clock.now().getTime()}.${randomBytes(3).toString('hex')}`;
   await whileBusy(clock, () => zfs.rename(dataset, grave));
   log.info({ instance: marks.instance, dataset: grave }, 'disks buried');
-}
-
-const BUSY_WAIT_MS = 3_000;
-const BUSY_POLL_MS = 100;
-
-/** A guest that has just ended may hold its disks for a moment. Repeats what is refused as busy for a while, then gives that error. */
-export async function whileBusy(clock: Clock, act: () => Promise<void>): Promise<void> {
-  const deadline = clock.monotonicMs() + BUSY_WAIT_MS;
-  for (;;) {
-    try {
-      return await act();
-    } catch (error) {
-      if (codeOf(error) !== 'zfs-busy' || clock.monotonicMs() >= deadline) throw error;
-    }
-    await clock.sleep(BUSY_POLL_MS);
-  }
 }
 
 async function instancesWithDisks({ zfs, layout }: InstanceDisksDeps): Promise<readonly InstanceUuid[]> {

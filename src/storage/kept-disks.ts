@@ -9,7 +9,8 @@
  * removed the marks may begin again.
  */
 import type { InstanceUuid } from '../lib/ids.js';
-import { buryDisk, disks, whileBusy, type InstanceDisksDeps } from './instance-disks.js';
+import { buryDisk, disks, type InstanceDisksDeps } from './instance-disks.js';
+import { whileBusy } from './while-busy.js';
 import { markProperties } from './marks.js';
 import type { NodeStorage } from './types.js';
 import { waitForNode } from './zvol-nodes.js';

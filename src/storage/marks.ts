@@ -3,10 +3,11 @@
  * can be rebuilt from the pool. User properties are inherited by children and not copied by clone or send without -p: a mark
  * counts only where it is set on the very dataset.
  *
- *   kind           images | instances | graveyard (the fixed children), image, instance, disk
+ *   kind           images | instances | graveyard (the fixed children), image, instance, disk, snapshot (of a disk, and its clone)
  *   layout         on the fixed children: number of this layout; an older agent refuses a newer one
  *   image          id of the Glance image (image, disk made of one)
- *   instance       uuid (instance, disk)
+ *   instance       uuid (instance, disk, snapshot)
+ *   operation      id of the operation that a snapshot was made for
  *   role           root, eph0 …, swap or rescue (disk)
  *   made-for       the operation or move that made it (disk), where one disk took the place of another
  *   format, virtual-bytes, last-used   of an image: what it was, how large, when a disk was last wanted of it (epoch seconds)
@@ -18,11 +19,11 @@ export const PREFIX = 'org.nova-bhyve:';
 /** Number of the layout below the root; raise it when an older agent would do harm. */
 export const LAYOUT = '1';
 
-export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk';
-export type MarkName = 'kind' | 'layout' | 'image' | 'instance' | 'role' | 'made-for' | 'format' | 'virtual-bytes' | 'last-used';
+export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk' | 'snapshot';
+export type MarkName = 'kind' | 'layout' | 'image' | 'instance' | 'operation' | 'role' | 'made-for' | 'format' | 'virtual-bytes' | 'last-used';
 export type Marks = Readonly<Partial<Record<MarkName, string>>>;
 
-const names: readonly MarkName[] = ['kind', 'layout', 'image', 'instance', 'role', 'made-for', 'format', 'virtual-bytes', 'last-used'];
+const names: readonly MarkName[] = ['kind', 'layout', 'image', 'instance', 'operation', 'role', 'made-for', 'format', 'virtual-bytes', 'last-used'];
 
 /** Names of all mark properties, to ask for. */
 export const markProperties: readonly string[] = names.map((name) => PREFIX + name);

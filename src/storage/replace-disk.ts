@@ -7,7 +7,8 @@
  * Killed anywhere, the same call goes on from what is there; `made-for` tells a successor of this call from the disk that it is to replace.
  */
 import type { ImageId } from '../lib/ids.js';
-import { bury, cloneImage, findDisk, settleSize, volsizeOf, whileBusy, type InstanceDisksDeps, type Place } from './instance-disks.js';
+import { bury, cloneImage, findDisk, settleSize, volsizeOf, type InstanceDisksDeps, type Place } from './instance-disks.js';
+import { whileBusy } from './while-busy.js';
 import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
 import type { DiskInfo, NodeStorage } from './types.js';
 import { roundUpToMebibyte, type Properties } from './zfs.js';

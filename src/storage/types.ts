@@ -6,10 +6,11 @@
  *   ROOT/instances/UUID/root  clone of ROOT/images/ID@base, grown to the flavor
  *                      /eph0, /eph1 …, /swap   begin empty
  *                      /rescue                 clone of the rescue image, there while the server is rescued
+ *                      /snapshot-OPERATION     clone of a snapshot of root, there while an image is made of it
  *   ROOT/graveyard/…          renamed away by destroy, reaped later
  */
-import type { ImageId, InstanceUuid } from '../lib/ids.js';
-import type { GlanceImage } from '../openstack/index.js';
+import type { ImageId, InstanceUuid, OperationId } from '../lib/ids.js';
+import type { GlanceImage, ImageContent } from '../openstack/index.js';
 
 export interface CachedImage {
   readonly id: ImageId;
@@ -28,6 +29,11 @@ export interface DiskInfo {
   readonly bytes: bigint;
   /** The operation or move that put it in the place of another disk; null for one that was there from the beginning. */
   readonly madeFor: string | null;
+}
+
+/** A disk, ready to become an image. */
+export interface DiskContent extends ImageContent {
+  readonly diskFormat: 'raw' | 'qcow2';
 }
 
 /** Opens the image's octets; called at most once per download. */
@@ -77,6 +83,14 @@ export interface NodeStorage {
   reap(): Promise<{ destroyed: number; left: number }>;
   /** Instances that have datasets here. */
   instancesWithDisks(): Promise<readonly InstanceUuid[]>;
+  /** Keeps the root disk as it is now, under the operation's name; the guest goes on. Idempotent: the first call decides the moment. AgentError `disk-missing`. */
+  takeSnapshot(instance: InstanceUuid, operation: OperationId): Promise<void>;
+  /** What was kept, to be read; as qcow2 it is written into the scratch folder first. AgentError `disk-missing`, `disk-not-converted`. */
+  openSnapshot(instance: InstanceUuid, operation: OperationId, options: { format: 'raw' | 'qcow2'; isCompressed: boolean; signal: AbortSignal }): Promise<DiskContent>;
+  /** Frees what was kept for the operation; idempotent. */
+  dropSnapshot(instance: InstanceUuid, operation: OperationId): Promise<void>;
+  /** Frees what a crash left of operations that are over. Returns how many. */
+  dropLeftSnapshots(isOpen: (operation: OperationId) => boolean): Promise<number>;
   images(): Promise<readonly { id: ImageId; bytes: bigint; isComplete: boolean; cloneCount: number; lastUsedAt: Date }[]>;
   /** Removes one cached image without clones; false if it is in use. */
   dropImage(id: ImageId): Promise<boolean>;

@@ -33,7 +33,8 @@ export interface Zfs {
   createFilesystem(name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   /** A volume without reservation. `bytes` must be a multiple of 1 MiB. */
   createVolume(name: string, bytes: bigint, properties: Readonly<Record<string, string>>): Promise<void>;
-  snapshot(name: string): Promise<void>;
+  /** The properties are set in the same transaction. */
+  snapshot(name: string, properties?: Readonly<Record<string, string>>): Promise<void>;
   /** The properties are set in the same transaction as the clone: there is never one without them. */
   clone(snapshot: string, name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   set(name: string, properties: Readonly<Record<string, string>>): Promise<void>;
@@ -79,9 +80,9 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
       assertMebibytes(bytes);
       await call('create', name, ['create', '-s', '-V', String(bytes), ...setters(properties), below(name)]);
     },
-    async snapshot(name) {
+    async snapshot(name, properties = {}) {
       assert(name.includes('@'), 'the name of a snapshot has an @');
-      await call('snapshot', name, ['snapshot', below(name)]);
+      await call('snapshot', name, ['snapshot', ...setters(properties), below(name)]);
     },
     async clone(snapshot, name, properties) {
       assert(snapshot.includes('@'), 'a clone is made from a snapshot');

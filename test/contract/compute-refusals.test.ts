@@ -23,10 +23,6 @@ const notImplemented = { className: 'NotImplementedError', module: 'builtins' } 
 const refused: readonly Refused[] = [
   { operation: 'suspend', ...notImplemented },
   { operation: 'resume', ...notImplemented },
-  { operation: 'snapshot', ...notImplemented },
-  { operation: 'backup', ...notImplemented },
-  { operation: 'shelve', ...notImplemented },
-  { operation: 'unshelve', ...notImplemented },
   { operation: 'evacuate', ...notImplemented, putBack: ['Migration.save: status="error"'] },
   { operation: 'interface-attach', className: 'AttachInterfaceNotSupported', keepsTask: true },
   { operation: 'interface-detach', ...notImplemented, keepsTask: true },
@@ -37,7 +33,7 @@ const refused: readonly Refused[] = [
 const readable = /^[A-Z][^{}\n]{20,254}$/;
 
 async function played(operation: string): Promise<Scene> {
-  return scene(operation, { guest: operation === 'unshelve' || operation === 'evacuate' || operation === 'migrate-live' ? 'none' : 'running' });
+  return scene(operation, { guest: operation === 'evacuate' || operation === 'migrate-live' ? 'none' : 'running' });
 }
 
 describe.each(refused)('$operation', ({ operation, className, module = 'nova.exception', putBack = [], keepsTask }) => {
@@ -75,16 +71,6 @@ describe.each(refused)('$operation', ({ operation, className, module = 'nova.exc
 });
 
 describe('what other services had begun is put back', () => {
-  test('the image that a snapshot should have filled is deleted', async () => {
-    for (const operation of ['snapshot', 'backup', 'shelve']) {
-      const play = await played(operation);
-      const removed: unknown[] = [];
-      play.node.deps.glance.remove = async (_context, id) => void removed.push(id);
-      await play.node.receive(play.message);
-      expect([operation, removed]).toEqual([operation, [(play.message['args'] as { image_id: string }).image_id]]);
-    }
-  });
-
   test('an evacuation to here keeps the allocation on the other host only', async () => {
     const play = await played('evacuate');
     const uuid = String(play.row['uuid']);

@@ -50,11 +50,12 @@ export async function startFakeCloud(tls?: ServerOptions): Promise<FakeCloud> {
     const parts: Buffer[] = [];
     for await (const part of incoming) parts.push(part as Buffer);
     const url = new URL(incoming.url ?? '/', 'http://fake');
-    const text = Buffer.concat(parts).toString('utf8');
+    const octets = Buffer.concat(parts);
+    const isOctets = incoming.headers['content-type'] === 'application/octet-stream';
     const earlier = counts.get(incoming.socket) ?? 0;
     counts.set(incoming.socket, earlier + 1);
     const request: FakeRequest = { method: incoming.method ?? '', path: url.pathname, query: url.searchParams, headers: incoming.headers as Record<string, string>,
-      body: text === '' ? undefined : (JSON.parse(text) as unknown), earlierOnConnection: earlier };
+      body: octets.length === 0 ? undefined : isOctets ? octets : (JSON.parse(octets.toString('utf8')) as unknown), earlierOnConnection: earlier };
     requests.push(request);
     const prefix = [...services.keys()].filter((one) => request.path.startsWith(one)).sort((a, b) => b.length - a.length)[0];
     answer(response, prefix === undefined ? { status: 404 } : await services.get(prefix)!(request));

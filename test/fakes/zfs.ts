@@ -199,12 +199,12 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   }
 
   function snapshot(args: readonly string[]): string {
-    const { operands: [name] } = parse(args, '', 'o');
+    const { values, operands: [name] } = parse(args, '', 'o');
     if (name?.includes('@') !== true) throw usage('');
     const dataset = datasets.get(parentOf(name));
     if (dataset === undefined) throw new Refusal(`cannot open '${parentOf(name)}': dataset does not exist\nusage:\n`, 2);
     if (datasets.has(name)) throw new Refusal(`cannot create snapshot '${name}': dataset already exists\n`);
-    const taken = add(name, 'snapshot', { volsize: dataset.volsize });
+    const taken = add(name, 'snapshot', { own: assignments(name, values.get('o') ?? [], 'create'), volsize: dataset.volsize });
     nodes.snapshotted?.(taken, dataset);
     return '';
   }

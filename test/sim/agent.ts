@@ -44,11 +44,11 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
     options: {
       host: ourHost, node: ourHost, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 5000, isVifPluggingFatal: true, shutdownTimeoutMs: 0, shutdownRetryMs: 0,
       forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultAccessIpNetwork: null, trackInstanceChanges: true,
-      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, vnc: null,
+      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, shelvedOffloadSeconds: world.shelvedOffloadSeconds, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 }, vnc: null,
     },
     conductor: fakeConductor(world, crash), ports: fakePorts(world, crash), plugger: fakePlugger(world, crash), storage: fakeStorage(world, crash), driver: fakeDriver(world, crash),
-    tracker: fakeTracker(world, crash), placement: fakePlacement(world, crash), glance: fakeGlance(), configDrive: fakeConfigDrive(world, crash), gate, waiters, journal, notifications: noNotifications,
-    resumedOperations: plan.resumed, buildSlots: new Semaphore(10), clock: systemClock, log: log.log, metrics, ownContext: (readDeleted = 'no') => adminContext({ readDeleted }),
+    tracker: fakeTracker(world, crash), placement: fakePlacement(world, crash), glance: fakeGlance(world, crash), configDrive: fakeConfigDrive(world, crash), gate, waiters, journal, notifications: noNotifications,
+    resumedOperations: plan.resumed, buildSlots: new Semaphore(10), snapshotSlots: new Semaphore(5), clock: systemClock, log: log.log, metrics, ownContext: (readDeleted = 'no') => adminContext({ readDeleted }),
   };
   world.deliver = (instance, name, tag) => void waiters.deliver(instance, name, tag, 'completed');
   const endpoint = computeEndpoint(deps);

@@ -11,9 +11,10 @@ import type { WireMessage } from '../../src/rpc/index.js';
 import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
 import {
-  buildMessage, confirmMessage, deleteMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, revertMessage, softDeleteMessage, startMessage, stopMessage, unpauseMessage, unrescueMessage,
+  backupMessage, buildMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, revertMessage, shelveMessage,
+  snapshotMessage, softDeleteMessage, startMessage, stopMessage, unpauseMessage, unrescueMessage, unshelveMessage,
 } from './messages.js';
-import { createWorld, migrationUuid, remains, rowOf, traces, type Guest, type World } from './world.js';
+import { createWorld, migrationUuid, newImageId, remains, rowOf, traces, type Guest, type World } from './world.js';
 
 const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 let folder = '';
@@ -35,8 +36,11 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'stopped' | 'paused' | 'soft-delete' | 'rescued' | 'resized';
-const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = { stopped: stopMessage, paused: pauseMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage };
+type Before = 'none' | 'active' | 'stopped' | 'paused' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
+const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = {
+  stopped: stopMessage, paused: pauseMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
+  shelved: shelveMessage, shelved_offloaded: shelveMessage,
+};
 
 /** A server in some state, brought there by an agent that was not killed. */
 async function prepared(state: Before): Promise<{ world: World; journal: string }> {
@@ -45,7 +49,8 @@ async function prepared(state: Before): Promise<{ world: World; journal: string 
   if (state === 'none') return { world, journal };
   const agent = await live(world, journal, null);
   await agent.receive(buildMessage(world, uuid));
-  if (state !== 'active') await agent.receive(towards[state](world, uuid));
+  world.shelvedOffloadSeconds = state === 'shelved' ? -1 : 0;
+  if (state !== 'active') await (await live(world, journal, null)).receive(towards[state](world, uuid));
   expect(rowOf(world, uuid)?.get('vm_state')).toBe(state);
   return { world, journal };
 }
@@ -53,6 +58,8 @@ async function prepared(state: Before): Promise<{ world: World; journal: string 
 interface Case {
   readonly name: string;
   readonly from: Before;
+  /** shelved_offload_time; default 0 */
+  readonly offloadSeconds?: number;
   readonly message: (world: World) => WireMessage;
   /** What must hold after the restart; the row may be gone. */
   readonly check: (world: World) => void;
@@ -93,6 +100,28 @@ function expectSmall(world: World): void {
   expectRunning(world);
   expect([flavorOf(world), guestOf(world)?.definition.memoryMiB, world.disks.get(uuid)?.get('root')?.bytes]).toEqual([1, 128, GiB]);
   expect([world.kept.size, world.successors.size, [...world.allocations]]).toEqual([0, 0, [uuid]]);
+}
+
+/** The server never noticed, whether or not there is an image now. */
+function expectSnapshotOver(world: World): void {
+  expectRunning(world);
+  expect(['active', undefined]).toContain(world.glance.get(newImageId)?.status);
+  expect(world.snapshots.size).toBe(0);
+  expect(guestOf(world)?.starts).toBe(1);
+}
+
+function expectOffloaded(world: World): void {
+  const row = rowOf(world, uuid);
+  expect([row?.get('vm_state'), row?.get('task_state'), row?.get('host'), row?.get('system_metadata')['shelved_image_id']]).toEqual(['shelved_offloaded', null, null, newImageId]);
+  expect([remains(world, uuid), world.allocations.has(uuid)]).toEqual([[], false]);
+  expect([...world.ports.values()].map((port) => port.isBound)).toEqual([false]);
+  expect(world.glance.get(newImageId)).toEqual({ status: 'active', diskFormat: 'raw' });
+}
+
+function expectUnshelved(world: World): void {
+  expectRunning(world);
+  expect(rowOf(world, uuid)?.get('system_metadata')).not.toHaveProperty('shelved_image_id');
+  expect([world.glance.has(newImageId), [...world.ports.values()].map((port) => port.isBound)]).toEqual([false, [true]]);
 }
 
 const cases: readonly Case[] = [
@@ -186,10 +215,28 @@ const cases: readonly Case[] = [
   { name: 'start', from: 'stopped', message: (world) => startMessage(world, uuid), check: expectRunning },
   { name: 'soft reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'SOFT'), check: expectRunning },
   { name: 'hard reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'HARD'), check: expectRunning },
+  { name: 'snapshot', from: 'active', message: (world) => snapshotMessage(world, uuid), check: expectSnapshotOver },
+  { name: 'backup', from: 'active', message: (world) => backupMessage(world, uuid), check: expectSnapshotOver },
+  { name: 'snapshot of a stopped server', from: 'stopped', message: (world) => snapshotMessage(world, uuid), check: (world) => {
+    expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), world.snapshots.size]).toEqual(['stopped', null, 0]);
+    expect(['active', undefined]).toContain(world.glance.get(newImageId)?.status);
+  } },
+  { name: 'shelve', from: 'active', message: (world) => shelveMessage(world, uuid), check: expectOffloaded },
+  {
+    name: 'shelve that stays here', from: 'active', offloadSeconds: -1, message: (world) => shelveMessage(world, uuid),
+    check: (world) => {
+      expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), rowOf(world, uuid)?.get('power_state')]).toEqual(['shelved', null, 4]);
+      expect([guestOf(world)?.isRunning, world.disks.has(uuid), world.snapshots.size, world.glance.get(newImageId)?.status]).toEqual([false, true, 0, 'active']);
+    },
+  },
+  { name: 'offload', from: 'shelved', message: (world) => offloadMessage(world, uuid), check: expectOffloaded },
+  { name: 'start of a shelved server', from: 'shelved', message: (world) => startMessage(world, uuid), check: expectUnshelved },
+  { name: 'unshelve', from: 'shelved_offloaded', message: (world) => unshelveMessage(world, uuid), check: expectUnshelved },
 ];
 
 async function run(one: Case, point: CrashPoint | null): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
   const { world, journal } = await prepared(one.from);
+  world.shelvedOffloadSeconds = one.offloadSeconds ?? 0;
   // The start has effects of its own; count from the message on.
   const quiet = await live(world, journal, null);
   await quiet.idle();

@@ -1,6 +1,7 @@
 /** Conductor, Placement, Glance and Neutron as the compute methods see them, on a World. Each refuses what the real one refuses. */
-import { parseInstanceUuid, parsePortId, type InstanceUuid } from '../../src/lib/ids.js';
+import { parseImageId, parseInstanceUuid, parsePortId, type InstanceUuid } from '../../src/lib/ids.js';
 import { AgentError } from '../../src/lib/errors.js';
+import { novaFaults } from '../../src/lib/nova-faults.js';
 import type { Conductor, ExpectedTaskState, SaveOptions } from '../../src/conductor/index.js';
 import { createObject, isNovaObject, parseObject, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { GlanceClient, GlanceImage, PlacementClient } from '../../src/openstack/index.js';
@@ -43,7 +44,8 @@ function fakeInstances(world: World): Conductor['instances'] {
     byFilters: async (_context, filters) => {
       const uuids = filters['uuid'] as string[] | undefined;
       if (filters['deleted'] === true) return [];
-      return all().filter((row) => (uuids === undefined || uuids.includes(row.get('uuid'))) && (filters['vm_state'] === undefined || row.get('vm_state') === filters['vm_state']));
+      return all().filter((row) => (uuids === undefined || uuids.includes(row.get('uuid'))) && (filters['vm_state'] === undefined || row.get('vm_state') === filters['vm_state'])
+        && (filters['task_state'] === undefined || row.get('task_state') === filters['task_state']) && (filters['host'] === undefined || row.get('host') === filters['host']));
     },
     uuidsByHost: async (_context, host) => all().filter((row) => row.get('host') === host).map((row) => parseInstanceUuid(row.get('uuid'))),
     async save(_context, instance, options?: SaveOptions) {
@@ -178,12 +180,35 @@ export function fakeTracker(world: World, crash: CrashRecorder): ResourceTracker
   return withEffects(base, 'tracker', crash, ['claim', 'abortClaim', 'claimMove', 'endMove']);
 }
 
-export function fakeGlance(): GlanceClient {
-  const image = {
+export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
+  const bootable = {
     id: imageId, name: 'cirros', status: 'active', diskFormat: 'raw', containerFormat: 'bare', sizeBytes: 4096n, minDiskGiB: 0, minRamMiB: 0, checksum: null,
     hashAlgorithm: null, hashValue: null, properties: {},
   } as unknown as GlanceImage;
-  return { show: async () => image, download: notUsed('download'), remove: async () => undefined };
+  const made = (id: string): { status: 'queued' | 'saving' | 'active'; diskFormat: string | null } => {
+    const image = world.glance.get(id);
+    if (image === undefined) throw new AgentError('http-not-found', 'no such image', { wire: novaFaults.imageNotFound(id) });
+    return image;
+  };
+  return withEffects<GlanceClient>({
+    async show(_context, id) {
+      if (id === imageId) return bootable;
+      const image = made(id);
+      if (image.status === 'saving') image.status = 'queued'; // the connection of the agent that died is gone
+      return { ...bootable, id, status: image.status, diskFormat: image.diskFormat };
+    },
+    download: notUsed('download'),
+    async upload(_context, id, content, _signal, half?: Half) {
+      const image = made(id);
+      if (image.status === 'active') throw new AgentError('http-conflict', 'the image has its data');
+      image.status = 'saving';
+      for await (const _chunk of content.open()) await half?.();
+      image.status = 'active';
+    },
+    update: async (_context, id, attributes) => { made(id).diskFormat = attributes['disk_format'] ?? null; },
+    list: async () => [...world.glance.keys()].map(parseImageId),
+    remove: async (_context, id) => { world.glance.delete(id); },
+  }, 'glance', crash, ['upload', 'update', 'remove']);
 }
 
 const portOf = (instance: string): string => instance.replaceAll('1', 'a');
@@ -206,7 +231,13 @@ export function fakePorts(world: World, crash: CrashRecorder): Ports {
       world.ports.set(portOf(uuid), { instance: uuid, isBound: true, isActive: false });
       return infoOf(uuid);
     },
-    rebind: async (_context, instance) => infoOf(instance.get('uuid')),
+    async rebind(_context, instance) {
+      for (const port of world.ports.values()) if (port.instance === instance.get('uuid')) port.isBound = true;
+      return infoOf(instance.get('uuid'));
+    },
+    async unbind(_context, instance) {
+      for (const port of world.ports.values()) if (port.instance === instance.get('uuid')) Object.assign(port, { isBound: false, isActive: false });
+    },
     async release(_context, instance) {
       for (const [id, port] of world.ports) if (port.instance === instance.get('uuid')) world.ports.delete(id);
     },
@@ -215,7 +246,7 @@ export function fakePorts(world: World, crash: CrashRecorder): Ports {
     wired: async (_context, instance) => new Set(infoOf(instance.get('uuid')).filter((one) => one.active).map((one) => one.id)),
     cached: (instance) => infoOf(instance.get('uuid')),
   };
-  return withEffects(base, 'ports', crash, ['allocate', 'release']);
+  return withEffects(base, 'ports', crash, ['allocate', 'release', 'rebind', 'unbind']);
 }
 
 export const missing = (what: string): AgentError => new AgentError('sim-missing', what);

@@ -85,17 +85,33 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       if (!world.disks.delete(instance)) return;
       world.graveyard.push(instance);
       for (const map of [world.kept, world.successors]) for (const key of [...map.keys()]) if (key.startsWith(instance)) map.delete(key);
+      for (const [operation, owner] of world.snapshots) if (owner === instance) world.snapshots.delete(operation);
     },
     async reap() {
       const destroyed = world.graveyard.splice(0).length;
       return { destroyed, left: 0 };
+    },
+    async takeSnapshot(instance: InstanceUuid, operation: string, half?: Half) {
+      if (!world.disks.has(instance)) throw missing('disk');
+      await half?.();
+      world.snapshots.set(operation, instance);
+    },
+    openSnapshot: async (_instance: InstanceUuid, operation: string) => {
+      if (!world.snapshots.has(operation)) throw missing('copy of the disk');
+      return { diskFormat: 'raw', bytes: 4n, open: async function* () { yield Buffer.from('disk'); } };
+    },
+    dropSnapshot: async (_instance: InstanceUuid, operation: string) => { world.snapshots.delete(operation); },
+    async dropLeftSnapshots(isOpen: (operation: never) => boolean) {
+      const left = [...world.snapshots.keys()].filter((operation) => !isOpen(operation as never));
+      for (const operation of left) world.snapshots.delete(operation);
+      return left.length;
     },
     instancesWithDisks: async () => [...world.disks.keys()],
     images: async () => [],
     dropImage: async () => false,
   };
   return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'replaceFromImage',
-    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'buryDisk', 'buryDisks', 'reap']);
+    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot']);
 }
 
 const GiB = 1n << 30n;

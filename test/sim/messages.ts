@@ -3,7 +3,7 @@ import type { InstanceUuid } from '../../src/lib/ids.js';
 import { createObject, type NovaObjectOf } from '../../src/objects/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import { messageTo } from './wire.js';
-import { flavors, imageId, migrationUuid, newInstance, ourHost, profile, rowOf, type World } from './world.js';
+import { flavors, imageId, migrationUuid, newImageId, newInstance, ourHost, profile, rowOf, type World } from './world.js';
 
 function setTask(world: World, uuid: InstanceUuid, task: string): NovaObjectOf<'Instance'> {
   const row = rowOf(world, uuid);
@@ -74,3 +74,29 @@ const settlement = (world: World, method: string, instance: NovaObjectOf<'Instan
 };
 export const confirmMessage = (world: World, uuid: InstanceUuid): WireMessage => settlement(world, 'confirm_resize', rowOf(world, uuid), 'confirming');
 export const revertMessage = (world: World, uuid: InstanceUuid): WireMessage => settlement(world, 'revert_resize', setTask(world, uuid, 'resize_reverting'), 'reverting');
+
+/** nova-api makes the image before it asks. */
+function queueImage(world: World): void {
+  world.glance.set(newImageId, { status: 'queued', diskFormat: null });
+}
+export function snapshotMessage(world: World, uuid: InstanceUuid): WireMessage {
+  queueImage(world);
+  return messageTo('snapshot_instance', { instance: setTask(world, uuid, 'image_snapshot_pending').toWire(), image_id: newImageId });
+}
+export function backupMessage(world: World, uuid: InstanceUuid): WireMessage {
+  queueImage(world);
+  return messageTo('backup_instance', { instance: setTask(world, uuid, 'image_backup').toWire(), image_id: newImageId, backup_type: 'daily', rotation: 1 });
+}
+export function shelveMessage(world: World, uuid: InstanceUuid): WireMessage {
+  queueImage(world);
+  return messageTo('shelve_instance', { instance: setTask(world, uuid, 'shelving').toWire(), image_id: newImageId, clean_shutdown: true, accel_uuids: [] });
+}
+export const offloadMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('shelve_offload_instance', { instance: setTask(world, uuid, 'shelving_offloading').toWire(), clean_shutdown: false, accel_uuids: [] });
+/** The conductor has let the scheduler choose: a new allocation. */
+export function unshelveMessage(world: World, uuid: InstanceUuid): WireMessage {
+  world.allocations.add(uuid);
+  return messageTo('unshelve_instance', {
+    instance: setTask(world, uuid, 'unshelving').toWire(), image: { id: newImageId, properties: {} }, filter_properties: { limits: {} }, node: ourHost, request_spec: null, accel_uuids: [],
+  });
+}

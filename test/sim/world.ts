@@ -12,6 +12,8 @@ export const profile = profileNamed('zed');
 export const ourHost = 'sim-host';
 export const providerUuid = '99999999-9999-4999-8999-999999999999';
 export const imageId = '77777777-7777-4777-8777-777777777777';
+/** Made by nova-api for a snapshot or a shelve. */
+export const newImageId = '66666666-6666-4666-8666-666666666666';
 export const projectId = 'project-1';
 
 export interface Guest {
@@ -52,11 +54,17 @@ export interface World {
   /** UUID of a whole instance, or UUID/ROLE. */
   readonly graveyard: string[];
   readonly taps: Map<string, InstanceUuid>;
+  /** In the cache of this host. */
   readonly images: Set<string>;
   /** id → the migration's row. */
   readonly migrations: Map<number, WireObject>;
   /** Messages to this host that the broker holds. */
   readonly queue: WireMessage[];
+  /** Glance's images but the one that everybody boots from. */
+  readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null }>;
+  /** operation → whose disk is kept for it */
+  readonly snapshots: Map<string, InstanceUuid>;
+  shelvedOffloadSeconds: number;
   /** Delivers Neutron's word to whichever agent lives. */
   deliver: ((instance: InstanceUuid, name: string, tag: string) => void) | null;
 }
@@ -64,7 +72,7 @@ export interface World {
 export function createWorld(): World {
   return {
     rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), rescueDrives: new Set(), graveyard: [],
-    taps: new Map(), images: new Set(), migrations: new Map(), queue: [], deliver: null,
+    taps: new Map(), images: new Set(), glance: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
 
@@ -101,6 +109,7 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
   return [
     ...(folder === undefined ? [] : [folder === 'empty' ? 'an empty folder' : folder.isRunning ? 'a running guest' : 'a folder']),
     ...[...(world.disks.get(uuid)?.keys() ?? [])].map((role) => (role === 'root' ? 'a disk' : `a ${role} disk`)),
+    ...([...world.snapshots.values()].includes(uuid) ? ['a copy of its disk'] : []),
     ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),
   ];
 }

@@ -21,7 +21,8 @@ import { giveUp } from './give-up.js';
 import { setNetworkAllocated } from './network-flag.js';
 import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
 import { classifyBuildFailure } from './outcome.js';
-import { buildArguments, decodeFiles, securityGroupNames, type BuildArguments } from './request.js';
+import { buildArguments, decodeFiles, imagePropertiesOf, securityGroupNames, type BuildArguments } from './request.js';
+import { requireAllocation } from './require-allocation.js';
 import { checkImageFits, spawnSteps } from './spawn-steps.js';
 import { refuseUnsupported } from './supported.js';
 
@@ -81,7 +82,7 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   const injectedFiles = decodeFiles(args.injected_files);
   instance.set('system_metadata', { ...instance.get('system_metadata'), boot_roles: context.roles.join(',') });
   const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
-  const imageProperties = textProperties(args.image?.properties);
+  const imageProperties = imagePropertiesOf(args.image?.properties);
   refuseUnsupported({ args, blockDevices, imageProperties, capabilities: deps.driver.capabilities });
   await requireAllocation(operation);
 
@@ -96,20 +97,11 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
     await saveState(deps, context, instance, { taskState: taskStates.spawning }, taskStates.blockDeviceMapping);
     const image = await showImage(operation);
     checkImageFits(operation, image);
-    await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles, vifs: () => vifs }), signal);
+    await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles, adminPassword: args.admin_password ?? null, vifs: () => vifs }), signal);
   } finally {
     await vifs.catch(() => undefined); // the clean-up must see every port that was made
   }
   await reportActive(operation, await vifs);
-}
-
-/** A build that Placement knows nothing of was not sent by a scheduler (CVE-2026-46448). */
-async function requireAllocation({ args: { instance }, deps }: Build): Promise<void> {
-  const { allocations } = await deps.placement.allocationsOf(instance.get('uuid'));
-  if (allocations[deps.tracker.providerUuid] === undefined) {
-    const reason = 'Placement has no allocation of this server on this host';
-    throw new AgentError('no-allocation', reason, { wire: novaFaults.buildAbort(instance.get('uuid'), reason) });
-  }
 }
 
 /** Ports are made in the background, from here on; on a reschedule the existing ones are bound to this host. */
@@ -170,6 +162,3 @@ function setAccessIps(label: string | null, instance: Build['args']['instance'],
     if (address !== undefined) instance.set(subnet.version === 4 ? 'access_ip_v4' : 'access_ip_v6', address);
   }
 }
-
-const textProperties = (properties: Readonly<Record<string, unknown>> | undefined): Record<string, string> =>
-  Object.fromEntries(Object.entries(properties ?? {}).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value as string)]));

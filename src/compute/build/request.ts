@@ -9,7 +9,7 @@ const optionalObject = <Name extends Parameters<typeof parseOptionalArgument>[0]
   z.unknown().transform((value) => parseOptionalArgument(name, value));
 
 /** `image` is Glance's answer as a plain dictionary; the fields that matter are read from Glance again. */
-const imageArgument = z.looseObject({ id: z.string().optional(), properties: z.record(z.string(), z.unknown()).optional() });
+export const imageArgument = z.looseObject({ id: z.string().optional(), properties: z.record(z.string(), z.unknown()).optional() });
 
 const filterProperties = z.looseObject({ retry: z.looseObject({ num_attempts: z.number().optional() }).nullish() });
 
@@ -45,3 +45,7 @@ export function decodeFiles(files: BuildArguments['injected_files']): (readonly 
 /** Names or ids of the requested security groups. */
 export const securityGroupNames = (groups: BuildArguments['security_groups']): string[] =>
   (groups ?? []).filter((group): group is string => typeof group === 'string');
+
+/** An image's properties as Nova keeps them: text. */
+export const imagePropertiesOf = (properties: Readonly<Record<string, unknown>> | undefined): Record<string, string> =>
+  Object.fromEntries(Object.entries(properties ?? {}).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value as string)]));

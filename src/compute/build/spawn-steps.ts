@@ -11,23 +11,30 @@ import type { GlanceImage } from '../../openstack/index.js';
 import { guestDefinition } from '../guest-definition.js';
 import { defineGuest, plugVifs, startGuest } from '../machine-steps.js';
 import { expectPlugged, type PlugWait } from '../plug-events.js';
+import type { NovaObjectOf } from '../../objects/index.js';
 import type { Operation } from '../operation.js';
-import type { BuildArguments } from './request.js';
 
 const GiB = 1024n ** 3n;
+
+type Spawn = Operation<{ instance: NovaObjectOf<'Instance'> }>;
 
 export interface SpawnInput {
   readonly image: GlanceImage;
   readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
+  readonly adminPassword: string | null;
   /** The ports are made while the disk is; this is awaited before plugging. */
   readonly vifs: () => Promise<NetworkInfo>;
 }
 
 /** Refuses images that this flavor cannot hold, before a byte is fetched. */
-export function checkImageFits(operation: Operation<BuildArguments>, image: GlanceImage): void {
+export function checkImageFits(operation: Spawn, image: GlanceImage): void {
   const flavor = operation.args.instance.get('flavor');
   if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
   if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
+  if (image.containerFormat !== null && image.containerFormat !== 'bare') {
+    const reason = `its container format is ${image.containerFormat}; this host takes bare disks only`;
+    throw new AgentError('image-unacceptable', `the image was refused: ${reason}`, { wire: novaFaults.imageUnacceptable(image.id, reason) });
+  }
   const rootGiB = flavor.get('root_gb');
   if (rootGiB > 0 && rootGiB < image.minDiskGiB) {
     throw new AgentError('flavor-too-small', "the flavor's disk is below the image's min_disk", {
@@ -36,7 +43,7 @@ export function checkImageFits(operation: Operation<BuildArguments>, image: Glan
   }
 }
 
-export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInput): readonly Step[] {
+export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[] {
   const { args: { instance }, context, deps } = operation;
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const imageId = parseImageId(input.image.id);
@@ -79,7 +86,7 @@ export function spawnSteps(operation: Operation<BuildArguments>, input: SpawnInp
       look: async () => (deps.configDrive.isRequired(instance, input.image.properties) ? 'not-done' : 'done'),
       act: async () => {
         configDrivePath = await deps.configDrive.write({
-          instance, networkInfo: vifs, injectedFiles: input.injectedFiles, adminPassword: operation.args.admin_password ?? null,
+          instance, networkInfo: vifs, injectedFiles: input.injectedFiles, adminPassword: input.adminPassword,
         });
         instance.set('config_drive', 'True');
       },

@@ -1,7 +1,6 @@
 /**
  * What a refusal must put back, because Nova's other services had already begun the work before they asked us.
  */
-import { isUuid, parseImageId } from '../../lib/ids.js';
 import { parseOptionalArgument, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
 import type { Operation } from '../operation.js';
@@ -10,9 +9,7 @@ import type { CleanUp } from './table.js';
 type Refused = Operation<{ instance: NovaObjectOf<'Instance'> }>;
 
 const cleanUps: Readonly<Record<CleanUp, (operation: Refused) => Promise<void>>> = {
-  'delete-image': deleteImage,
   'leave-evacuation': leaveEvacuation,
-  'drop-allocation': ({ args, deps }) => deps.placement.deleteAllocations(args.instance.get('uuid')),
   'fail-migration': failMigration,
 };
 
@@ -23,12 +20,6 @@ export async function cleanUpAfter(kind: CleanUp, operation: Refused): Promise<v
   } catch (err) {
     operation.log.warn({ err, cleanUp: kind }, 'refused request not wholly put back');
   }
-}
-
-/** The API made a queued image for the snapshot; nothing will ever fill it. */
-async function deleteImage({ context, deps, wireArgs }: Refused): Promise<void> {
-  const id = wireArgs['image_id'];
-  if (isUuid(id)) await deps.glance.remove(context, parseImageId(id));
 }
 
 /** The scheduler added this host to the instance's allocation; the old one's part stays. */

@@ -35,14 +35,3 @@ export function refusedHostMethod(refusal: Refusal): HostMethod<z.infer<typeof a
     run: ({ wireArgs }) => Promise.reject(refuse(refusal.fault({ instance: '', args: wireArgs }))),
   };
 }
-
-const cacheArguments = z.looseObject({ image_ids: z.array(z.string()).max(10_000) });
-
-/** Pre-caching is answered per image. */
-export const cacheImages: HostMethod<z.infer<typeof cacheArguments>> = {
-  kind: 'host',
-  rpc: 'cache_images',
-  availability: { status: 'refused', reason: 'image pre-cache is not supported by this host yet; each image is answered with unsupported' },
-  args: cacheArguments,
-  run: async ({ args: { image_ids: ids } }) => Object.fromEntries(ids.map((id) => [id, 'unsupported'])),
-};

@@ -5,7 +5,7 @@
 import type { NovaFault } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 
-export type CleanUp = 'delete-image' | 'leave-evacuation' | 'drop-allocation' | 'fail-migration';
+export type CleanUp = 'leave-evacuation' | 'fail-migration';
 
 export interface Refusal {
   readonly rpc: string;
@@ -29,8 +29,6 @@ const isTagged = (args: Readonly<Record<string, unknown>>): boolean => textOf(ar
 export const instanceRefusals: readonly Refusal[] = [
   plain('suspend_instance', 'TEF', 'suspending is'),
   plain('resume_instance', 'TEF', 'suspending is'),
-  plain('snapshot_instance', 'TEF', 'snapshots are', 'delete-image'),
-  plain('backup_instance', 'TEF', 'snapshots are', 'delete-image'),
   {
     rpc: 'quiesce_instance', wrappers: '', reason: 'quiescing is not supported by this host yet',
     fault: ({ instance }) => novaFaults.instanceQuiesceNotSupported(instance, 'this host has no guest agent'),
@@ -38,9 +36,6 @@ export const instanceRefusals: readonly Refusal[] = [
   plain('unquiesce_instance', '', 'quiescing is'),
   plain('volume_snapshot_create', '', 'assisted volume snapshots are'),
   plain('volume_snapshot_delete', '', 'assisted volume snapshots are'),
-  plain('shelve_instance', 'TEF', 'shelving is', 'delete-image'),
-  plain('shelve_offload_instance', 'TEF', 'shelving is'),
-  plain('unshelve_instance', 'TEF', 'unshelving is', 'drop-allocation'),
   {
     rpc: 'prep_snapshot_based_resize_at_dest', wrappers: 'EF', reason: 'cross-cell resize is not supported by this host yet',
     fault: () => novaFaults.migrationPreCheckError('cross-cell resize is not supported by this host yet'),

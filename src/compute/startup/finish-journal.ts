@@ -1,7 +1,7 @@
 /**
  * What the journal says was under way when the agent ended. An operation that never began is run as if its message came now. Of those
  * that began, a build is undone (the row becomes ERROR by the recovery table, as Nova does) unless its row says that it was through,
- * and the others are run again: their steps look before they act.
+ * a snapshot or backup is given up (its moment has passed), and the others are run again: their steps look before they act.
  */
 import type { InstanceUuid, OperationId } from '../../lib/ids.js';
 import type { JournalledOperation } from '../../journal/index.js';
@@ -9,8 +9,10 @@ import { vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { WireMessage } from '../../rpc/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
+import { abandonImage } from '../snapshot/abandon-image.js';
 
 const buildRpc = 'build_and_run_instance';
+const imageRpcs: ReadonlySet<string> = new Set(['snapshot_instance', 'backup_instance']);
 
 export interface JournalPlan {
   /** To be dispatched once the service serves, oldest first. */
@@ -23,13 +25,15 @@ export interface JournalPlan {
 const isMessage = (payload: unknown): payload is WireMessage => typeof payload === 'object' && payload !== null;
 
 /** Pure: what to do with each unfinished operation. */
-export function planJournal(unfinished: readonly JournalledOperation[]): JournalPlan & { readonly undo: readonly JournalledOperation[]; readonly close: readonly JournalledOperation[] } {
+export function planJournal(unfinished: readonly JournalledOperation[]): JournalPlan & { readonly undo: readonly JournalledOperation[]; readonly abandon: readonly JournalledOperation[]; readonly close: readonly JournalledOperation[] } {
   const isBegunBuild = (one: JournalledOperation): boolean => one.hasBegun && one.rpc === buildRpc;
   const undo = unfinished.filter(isBegunBuild);
-  const rest = unfinished.filter((one) => !isBegunBuild(one));
+  const isBegunImage = (one: JournalledOperation): boolean => one.hasBegun && imageRpcs.has(one.rpc) && isMessage(one.payload);
+  const rest = unfinished.filter((one) => !isBegunBuild(one) && !isBegunImage(one));
   const again = rest.filter((one) => isMessage(one.payload));
   return {
     undo,
+    abandon: unfinished.filter(isBegunImage),
     close: rest.filter((one) => !isMessage(one.payload)), // our own work: whoever wanted it will want it again
     again: again.map((one) => ({ message: one.payload as WireMessage, instance: one.instance })),
     instances: new Set(again.flatMap((one) => (one.instance === null ? [] : [one.instance]))),
@@ -40,13 +44,11 @@ export function planJournal(unfinished: readonly JournalledOperation[]): Journal
 /** vm_states that say nothing against undoing: the server never was its user's. */
 const unfinishedStates: ReadonlySet<string | null> = new Set([vmStates.building, vmStates.error, vmStates.deleted]);
 
-type Deps = Pick<ComputeDeps, 'journal' | 'driver' | 'plugger' | 'storage' | 'log'>;
-
 /**
  * Undoes and closes what will not be run again. `instances` are the rows that name this host. A build that cannot be undone now stays
  * for the next start.
  */
-export async function settleJournal(deps: Deps, plan: ReturnType<typeof planJournal>, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void> {
+export async function settleJournal(deps: ComputeDeps, plan: ReturnType<typeof planJournal>, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void> {
   for (const operation of plan.close) await deps.journal.end(operation.id, 'undone');
   const rows = new Map(instances.map((instance) => [instance.get('uuid'), instance]));
   for (const operation of plan.undo) {
@@ -62,6 +64,13 @@ export async function settleJournal(deps: Deps, plan: ReturnType<typeof planJour
       deps.log.info({ op, instance }, 'interrupted build undone');
     } catch (err) {
       deps.log.error({ err, op, instance }, 'interrupted build not undone; kept for the next start');
+    }
+  }
+  for (const operation of plan.abandon) {
+    try {
+      await abandonImage(deps, operation, operation.instance === null ? undefined : rows.get(operation.instance));
+    } catch (err) {
+      deps.log.error({ err, op: operation.id, instance: operation.instance }, 'interrupted image not settled; kept for the next start');
     }
   }
 }

@@ -27,6 +27,16 @@ export async function freePort(calls: Calls, id: PortId, instance: string, log: 
   }
 }
 
+/** The port stays the instance's, on no host. One that is gone is fine. */
+export async function unbindPort(calls: Calls, port: PortRecord): Promise<void> {
+  if ((port['binding:host_id'] ?? '') === '') return;
+  try {
+    await calls.updatePort(port.id, { 'binding:host_id': '', 'binding:profile': keptProfile(port) });
+  } catch (error) {
+    if (codeOf(error) !== 'http-not-found') throw error;
+  }
+}
+
 function keptProfile(port: PortRecord): Record<string, unknown> {
   const profile = profileOf(port);
   for (const key of stayKeys) delete profile[key];

@@ -10,7 +10,7 @@ import type { NeutronClient } from '../../openstack/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import type { AllocateRequest, NetworkInfo, Ports, Vif } from '../types.js';
 import { callsOf, type Calls } from './calls.js';
-import { deletePorts, freePort } from './give-back.js';
+import { deletePorts, freePort, unbindPort } from './give-back.js';
 import { cachedVifs, openInfoCache } from './info-cache.js';
 import { createVifReader } from './network-info.js';
 import { profileOf, type NetworkRecord, type PortRecord } from './records.js';
@@ -47,6 +47,7 @@ export function createPorts(options: PortsOptions): Ports {
       await rebind(work, host);
       return refresh(work, undefined, true);
     }),
+    unbind: (context, instance) => serialised(context, instance, (work) => unbind(work)),
     release: (context, instance, requested) => serialised(context, instance, (work) => release(work, requested ?? null)),
     refresh: (context, instance, onlyPort) => serialised(context, instance, (work) => refresh(work, onlyPort)),
     wired: async (context, instance) => {
@@ -159,6 +160,11 @@ async function rebind(work: Work, host: string): Promise<void> {
       'binding:host_id': host, device_owner: deviceOwnerOf(work.facts), ...(migratingTo === undefined ? {} : { 'binding:profile': profile }) });
     if (updated['binding:vif_type'] === 'binding_failed') throw refuse(novaFaults.portBindingFailed(port.id));
   }
+}
+
+async function unbind(work: Work): Promise<void> {
+  const calls = callsOf(work.options.neutron, work.context);
+  for (const port of await calls.portsOf(work.facts.uuid, work.facts.project)) await unbindPort(calls, port);
 }
 
 /** `isWhole`: ports that Neutron has and the cache has lost come back, in the order in which they were attached. */

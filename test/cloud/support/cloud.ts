@@ -194,7 +194,26 @@ const networkOf = (admin: Session) => ({
     (await admin.get<{ agents: { agent_type: string; alive: boolean; binary: string; configurations: Record<string, unknown> }[] }>(`${neutron}/agents?host=${host}`)).agents,
 });
 
+export interface Image {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly disk_format: string | null;
+  readonly container_format: string | null;
+  readonly size: number | null;
+  readonly min_disk: number;
+  readonly [property: string]: unknown;
+}
+
 const imagesOf = (admin: Session) => ({
+  show: (id: string): Promise<Image | null> => orNull(admin.get<Image>(`${endpoints.glance}/v2/images/${id}`)),
+  list: async (query: Readonly<Record<string, string>>): Promise<Image[]> =>
+    (await admin.get<{ images: Image[] }>(`${endpoints.glance}/v2/images?${new URLSearchParams(query).toString()}`)).images,
+  /** Null removes the property. */
+  setProperty: async (id: string, name: string, value: string | null): Promise<void> => {
+    const change = value === null ? { op: 'remove', path: `/${name}` } : { op: 'add', path: `/${name}`, value };
+    await admin.request('PATCH', `${endpoints.glance}/v2/images/${id}`, [change], { 'Content-Type': 'application/openstack-images-v2.1-json-patch' });
+  },
   upload: (plan: ImagePlan, content: Uint8Array | ReadableStream): Promise<string> => uploadImage(admin, plan, content),
   remove: async (id: string): Promise<void> => { await orNull(admin.remove(`${endpoints.glance}/v2/images/${id}`)); },
   byName: async (name: string): Promise<string | null> =>

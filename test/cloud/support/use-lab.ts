@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeAll } from 'vitest';
-import type { ImagePlan } from '../control-plane/index.js';
+import type { ImagePlan, Ini } from '../control-plane/index.js';
+import { agentProcess } from './agent.js';
 import type { Server, ServerPlan } from './cloud.js';
 import { bringUpLab, type LabSession } from './lab-session.js';
 import { leakCheck } from './leak-check.js';
@@ -16,6 +17,10 @@ export interface Lab extends LabSession {
   /** One server, ACTIVE, with its first address ('' if it has none). */
   readonly boot: (plan?: Partial<ServerPlan>) => Promise<{ id: string; address: string; server: Server }>;
   readonly remove: (id: string) => Promise<void>;
+  /** Runs `work` with an agent that has further options, then gives the lab's agent its own back. */
+  readonly withOptions: (options: Ini, work: () => Promise<void>) => Promise<void>;
+  /** An image that the test made by other means: removed after it. */
+  readonly adoptImage: (id: string) => void;
   /** Uploads an image that is removed after the test. */
   readonly upload: (plan: ImagePlan, content: Uint8Array) => Promise<string>;
 }
@@ -67,6 +72,16 @@ export function useLab(): () => Lab {
       await current().cloud.servers.remove(id);
       await current().cloud.servers.waitGone(id);
     },
+    async withOptions(options, work) {
+      const { cloud, node } = current();
+      await agentProcess(node, options).restart(cloud);
+      try {
+        await work();
+      } finally {
+        await agentProcess(node).restart(cloud);
+      }
+    },
+    adoptImage: (id) => void images.add(id),
     async upload(plan, content) {
       const id = await current().cloud.images.upload(plan, content);
       images.add(id);

@@ -12,7 +12,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Host } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { codeOf } from '../../../src/lib/errors.js';
-import { parseImageId, parseInstanceUuid } from '../../../src/lib/ids.js';
+import { parseImageId, parseInstanceUuid, parseOperationId } from '../../../src/lib/ids.js';
 import type { GlanceImage } from '../../../src/openstack/index.js';
 import { createStorage, type NodeStorage } from '../../../src/storage/index.js';
 import { waitUntil } from '../../fakes/wait-until.js';
@@ -161,6 +161,55 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await storage.reap();
       expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`].sort());
     });
+
+    test.each(['raw', 'qcow2'] as const)('a disk in use is kept as it is at one moment, read as %s while its guest writes on, and let go', async (format) => {
+      const operation = parseOperationId('cccccccc-cccc-4ccc-8ccc-cccccccccccc');
+      await ensure();
+      const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
+      const guest = await open(disk.devicePath, 'r+');
+      try {
+        await guest.write('before', 4096);
+        await guest.sync();
+        await storage.takeSnapshot(ONE, operation);
+        await storage.takeSnapshot(ONE, operation);
+        await guest.write('after!', 4096);
+        await guest.sync();
+        const kept = await storage.openSnapshot(ONE, operation, { format, isCompressed: false, signal: new AbortController().signal });
+        const octets: Uint8Array[] = [];
+        for await (const chunk of kept.open()) octets.push(chunk);
+        expect([kept.diskFormat, BigInt(Buffer.concat(octets).length)]).toEqual([format, kept.bytes]);
+        writeFileSync(join(corpus, `kept.${format}`), Buffer.concat(octets));
+        execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', `kept.${format}`, 'kept.disk'], { cwd: corpus });
+        const expected = Buffer.alloc(8 * MiB);
+        content().copy(expected);
+        expected.write('before', 4096);
+        expect(readFileSync(join(corpus, 'kept.disk')).equals(expected)).toBe(true);
+        if (format === 'qcow2') expect(Number(kept.bytes)).toBeLessThan(MiB); // zeros are left out
+      } finally {
+        await guest.close();
+      }
+      await waitUntil(() => storage.dropSnapshot(ONE, operation).then(() => true), 'the copy is gone');
+      await storage.dropSnapshot(ONE, operation);
+      expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`, `/instances/${ONE}`, `/instances/${ONE}/root`].sort());
+      expect((await pool.zfs('list', '-Hp', '-t', 'snapshot', '-o', 'name', '-r', `${pool.root}/instances`)).stdout).toBe('');
+      expect(await pool.host.files.list(pool.scratch)).toEqual([]);
+    }, 30_000);
+
+    test('what a crash left of a copy is known by its mark: that of an open operation stays, the other goes, and no copy keeps a disk from its grave', async () => {
+      const [left, open] = [parseOperationId('dddddddd-dddd-4ddd-8ddd-dddddddddddd'), parseOperationId('eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee')];
+      await ensure();
+      await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
+      await storage.takeSnapshot(ONE, left);
+      await storage.takeSnapshot(ONE, open);
+      storage = build();
+      expect(await storage.dropLeftSnapshots((operation) => operation === open)).toBe(1);
+      expect((await datasets()).filter((name) => name.includes('snapshot-'))).toEqual([`/instances/${ONE}/snapshot-${open}`]);
+      expect((await storage.disks(ONE)).map(({ role }) => role)).toEqual(['root']);
+      await storage.buryDisks(ONE);
+      await waitUntil(async () => (await storage.reap()).left === 0, 'the grave is empty');
+      expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`].sort());
+      await expect(storage.takeSnapshot(ONE, left)).rejects.toMatchObject({ code: 'disk-missing' });
+    }, 30_000);
 
     test('a disk that is open is not destroyed; it goes when it is closed', async () => {
       await ensure();

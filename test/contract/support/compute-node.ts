@@ -6,7 +6,7 @@ import { Semaphore } from 'async-mutex';
 import { computeEndpoint, createResourceTracker, joinCloud, noNotifications, planJournal, type ComputeDeps, type ComputeOptions } from '../../../src/compute/index.js';
 import { createConductor } from '../../../src/conductor/index.js';
 import { createEventWaiters, createGate } from '../../../src/instances/index.js';
-import { parseImageId, parsePortId, type InstanceUuid, type PortId } from '../../../src/lib/ids.js';
+import { parseImageId, parsePortId, type ImageId, type InstanceUuid, type PortId } from '../../../src/lib/ids.js';
 import { createPorts, type Plugger, type Vif } from '../../../src/network/index.js';
 import type { GlanceClient, GlanceImage } from '../../../src/openstack/index.js';
 import { adminContext, contextFromWire } from '../../../src/rpc/context.js';
@@ -43,6 +43,10 @@ export interface TestNode {
   onPlug: (instance: InstanceUuid, vif: Vif) => Promise<void>;
   /** What Glance knows about every image. */
   image: Partial<GlanceImage>;
+  /** What was written to Glance, and lists that were asked for. */
+  readonly glanceCalls: string[];
+  /** What a list answers. */
+  glanceList: ImageId[];
   /** Accepts and handles one message. */
   receive(wire: WireMessage): Promise<Answer>;
   /** Resolves when nothing that a test started goes on any more. */
@@ -103,17 +107,17 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
     options: {
       host, node: host, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 300_000, isVifPluggingFatal: true, shutdownTimeoutMs: 60_000, shutdownRetryMs: 10_000,
       forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultAccessIpNetwork: null, trackInstanceChanges: true,
-      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false,
+      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 },
       vnc: { proxyClientAddress: '10.0.0.1', novncProxyBaseUrl: 'http://127.0.0.1:6080/vnc_auto.html' }, ...settings.options,
     },
     conductor, clock, log: log.log, metrics: noMetrics, journal: createMemoryJournal(), ownContext, storage, driver, tracker, placement, configDrive,
     ports: createPorts({ neutron: neutron.client, conductor, clock, log: log.log }),
     plugger: pluggerOn(() => node, neutron, taps, background), glance: glanceOn(() => node),
-    gate: createGate({ log: log.log, metrics: noMetrics }), waiters: createEventWaiters(), notifications: noNotifications, resumedOperations: new Set(), buildSlots: new Semaphore(10),
+    gate: createGate({ log: log.log, metrics: noMetrics }), waiters: createEventWaiters(), notifications: noNotifications, resumedOperations: new Set(), buildSlots: new Semaphore(10), snapshotSlots: new Semaphore(5),
   };
   const endpoint = computeEndpoint(deps);
   const node: TestNode = {
-    deps, rpc, neutron, placement, clock, log, world, taps, image: {},
+    deps, rpc, neutron, placement, clock, log, world, taps, image: {}, glanceCalls: [], glanceList: [],
     guest: (uuid) => {
       const folder = world.folders.get(uuid as InstanceUuid);
       return folder === 'empty' ? undefined : folder;
@@ -216,7 +220,15 @@ function glanceOn(node: () => TestNode): GlanceClient {
       hashAlgorithm: null, hashValue: null, properties: {}, ...node().image,
     }),
     download: () => Promise.reject(new Error('no image is fetched in these tests')),
-    remove: async () => undefined,
+    upload: async (_context, id, content) => {
+      for await (const _chunk of content.open()) node().glanceCalls.push(`upload ${id}`);
+    },
+    update: async (_context, id, attributes) => void node().glanceCalls.push(`update ${id} ${JSON.stringify(attributes)}`),
+    list: async (_context, properties) => {
+      node().glanceCalls.push(`list ${JSON.stringify(properties)}`);
+      return [...node().glanceList];
+    },
+    remove: async (_context, id) => void node().glanceCalls.push(`remove ${id}`),
   };
 }
 

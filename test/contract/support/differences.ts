@@ -18,7 +18,7 @@ const once = (lines: readonly string[], pattern: RegExp): string[] => {
 
 export const differences: readonly Difference[] = [
   {
-    operations: ['stop', 'start', 'reboot-soft', 'reboot-hard', 'create', 'create-no-network', 'rebuild', 'rescue', 'unrescue', 'resize', 'resize-confirm', 'resize-revert'],
+    operations: ['stop', 'start', 'reboot-soft', 'reboot-hard', 'create', 'create-no-network', 'rebuild', 'rescue', 'unrescue', 'resize', 'resize-confirm', 'resize-revert', 'unshelve'],
     why: 'We count the instance under its new state at once; Nova waits for the next audit. Weighers only see it earlier.',
     apply: (recorded, ours) => ({ recorded: [...recorded], ours: ours.filter((line, index) => line !== 'ComputeNode.save' || ours[index - 1]?.startsWith('event ends') !== true) }),
   },
@@ -77,6 +77,16 @@ export const differences: readonly Difference[] = [
     why: 'Nova gives host, zone, network flag and task back in three saves, in another order; we do it in two. What stands at the end is the same.',
     apply: (recorded, ours) => ({ recorded: joinSaves(recorded), ours: joinSaves(ours) }),
   },
+  {
+    operations: ['snapshot', 'backup', 'shelve'],
+    why: "A copy of the disk is made before the upload, and shown to users by a task of its own, as Nova's real drivers do; the recorded fake driver has none.",
+    apply: (recorded, ours) => ({ recorded: [...recorded], ours: withoutPending(ours) }),
+  },
+  {
+    operations: ['unshelve'],
+    why: "The image of the shelved server never becomes the row's own: a crash while it is would leave it there for ever (Nova's bug 1934094).",
+    apply: (recorded, ours) => ({ recorded: recorded.map((line) => line.replace(/ image_ref="[^"]*"/, '')), ours: [...ours] }),
+  },
 ];
 
 /** An `event starts` between a cast and the end of the event that it belongs to comes after that end. */
@@ -86,6 +96,14 @@ function halvesInOrder(lines: readonly string[]): string[] {
     if (result[index]!.startsWith('event starts') && result[index + 1]!.startsWith('event ends')) result.splice(index, 2, result[index + 1]!, result[index]!);
   }
   return result;
+}
+
+/** The two saves around the copy as one: from the state before it to "uploading". */
+function withoutPending(lines: readonly string[]): string[] {
+  const pending = lines.findIndex((line) => /: task_state="(?:shelving_)?image_pending_upload"$/.test(line));
+  const next = lines[pending + 1];
+  if (pending < 0 || next === undefined) return [...lines];
+  return [...lines.slice(0, pending), lines[pending]!.replace(/task_state=.*/, next.slice(next.indexOf('task_state='))), ...lines.slice(pending + 2)];
 }
 
 const save = /^Instance\.save: /;

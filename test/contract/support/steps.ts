@@ -15,9 +15,13 @@ const times = new Set(['launched_at', 'terminated_at']);
 /** Class methods that only read. */
 const isRead = (objmethod: string): boolean => /^get_/.test(objmethod);
 
-/** "There are ports" is set by a thread of its own in Nova as here, so which save takes it along is chance; that there are none is a step. */
-function withoutFlag(data: Data): Data {
+/**
+ * "There are ports" is set by a thread of its own in Nova as here, so which save takes it along is chance; that there are none is a step. When a server was
+ * shelved is a time.
+ */
+function withoutChance(data: Data): Data {
   const metadata = data['system_metadata'] as Data | undefined;
+  if (metadata?.['shelved_at'] !== undefined) return { ...data, system_metadata: { ...metadata, shelved_at: '<time>' } };
   if (metadata?.['network_allocated'] !== 'True') return data;
   const { network_allocated: _flag, ...rest } = metadata;
   return { ...data, system_metadata: rest };
@@ -69,7 +73,7 @@ function objectStep(args: Data, known: Record<string, unknown>): string[] {
   switch (name) {
     case 'Instance.refresh': case 'InstanceInfoCache.refresh': return [];
     case 'Instance.save': {
-      const data = withoutFlag(dataOf(object));
+      const data = withoutChance(dataOf(object));
       const changed = changes.filter((field) => meaningful.has(field) && show(data[field]) !== show(known[field])).sort();
       for (const field of changed) known[field] = data[field];
       const expected = expectation(args['kwargs'] as Data);

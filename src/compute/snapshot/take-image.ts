@@ -1,0 +1,46 @@
+/** What snapshot and backup have in common (nova-contract 6.5): power state, image, task cleared; and what becomes of it when something vanishes. */
+import { z } from 'zod';
+import { isUuid, parseImageId } from '../../lib/ids.js';
+import { inSlot } from '../../lib/slots.js';
+import { taskStates, type NovaObjectOf } from '../../objects/index.js';
+import { elevated } from '../../rpc/context.js';
+import { isDeletedMeanwhile } from '../error-text.js';
+import { instanceArgument, type Operation } from '../operation.js';
+import { saveState, saveWithPower } from '../save-state.js';
+import { dropUnfilledImage, isImageGone, makeImage } from './make-image.js';
+
+export const imageIdArgument = z.custom<string>(isUuid, 'not a canonical UUID').transform((id) => parseImageId(id));
+export const imageArguments = { instance: instanceArgument, image_id: imageIdArgument };
+
+export type TakeImage = Operation<{ instance: NovaObjectOf<'Instance'>; image_id: z.infer<typeof imageIdArgument> }>;
+
+/**
+ * Fills the image. A server or an image that vanishes meanwhile ends it quietly, as with Nova; any other failure deletes the image and is thrown.
+ * `from`: the task in which Nova has left the instance.
+ */
+export async function takeImage(operation: TakeImage, from: string): Promise<void> {
+  const { args: { instance, image_id: image }, deps, log, signal } = operation;
+  const context = elevated(operation.context);
+  try {
+    await deps.conductor.instances.load(context, instance, ['system_metadata']);
+    await inSlot(deps.snapshotSlots, signal, async () => {
+      await saveWithPower(deps, context, instance, {});
+      await makeImage({
+        id: operation.id, deps, context, instance, image, log, signal,
+        onStage: (stage) => (stage === 'pending-upload'
+          ? saveState(deps, context, instance, { taskState: taskStates.imagePendingUpload }, from)
+          : saveState(deps, context, instance, { taskState: taskStates.imageUploading }, taskStates.imagePendingUpload)),
+      });
+      await saveState(deps, context, instance, { taskState: null }, taskStates.imageUploading);
+    });
+  } catch (error) {
+    if (isImageGone(error)) {
+      log.warn({ err: error }, 'image was deleted during the snapshot');
+      await saveState(deps, context, instance, { taskState: null });
+      return;
+    }
+    await dropUnfilledImage(deps, context, image, log);
+    if (!isDeletedMeanwhile(error)) throw error;
+    log.info({ err: error }, 'server was deleted during the snapshot');
+  }
+}

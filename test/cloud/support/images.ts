@@ -1,0 +1,29 @@
+/** Images that come out of servers. */
+import { until } from '../control-plane/index.js';
+import type { Lab } from './use-lab.js';
+import type { Image } from './cloud.js';
+
+/** Asks for a snapshot as the user; the image is removed after the test. */
+export async function askForSnapshot({ cloud, adoptImage }: Lab, server: string, name: string): Promise<string> {
+  const answer = (await cloud.servers.action(server, { createImage: { name } })) as { image_id: string };
+  adoptImage(answer.image_id);
+  return answer.image_id;
+}
+
+export function waitImage({ cloud }: Lab, id: string, isThere: (image: Image | null) => boolean, what: string, limitMs = 120_000): Promise<Image | null> {
+  let last: Image | null = null;
+  return until(limitMs, () => `image ${id} is ${last?.status ?? 'absent'}; expected ${what}`, async () => {
+    last = await cloud.images.show(id);
+    return isThere(last) ? { image: last } : null;
+  }, 250).then(({ image }) => image);
+}
+
+export const waitActive = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image?.status === 'active', 'active');
+export const waitImageGone = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image === null, 'that it is gone');
+
+/** How the newest action of this kind ended. */
+export async function resultOf({ cloud }: Lab, server: string, action: string): Promise<string | null> {
+  const [newest] = (await cloud.servers.actions(server)).filter((one) => one.action === action);
+  const [event] = newest === undefined ? [] : await cloud.servers.events(server, newest.request_id);
+  return event?.result ?? null;
+}
