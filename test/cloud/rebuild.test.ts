@@ -9,7 +9,7 @@ const lab = useLab();
 test('a rebuilt server keeps its address, boots a fresh disk of the same or another image with new metadata, and a stopped one stays off', async () => {
   const { cloud, node, boot, upload, image, imageFile } = lab();
   const { id, address } = await boot({ metadata: { color: 'red' } });
-  await cloud.servers.waitConsole(id, /guest: meta color red[\s\S]*guest: ready/);
+  await cloud.servers.waitConsole(id, /guest: meta meta.color red[\s\S]*guest: ready/);
   await cloud.servers.action(id, { reboot: { type: 'HARD' } });
   await cloud.servers.waitStatus(id, 'ACTIVE');
   expect((await askGuest(node, address)).boot).toBe(2);
@@ -17,7 +17,7 @@ test('a rebuilt server keeps its address, boots a fresh disk of the same or anot
   await cloud.servers.action(id, { rebuild: { imageRef: image, metadata: { color: 'green' } } });
   const rebuilt = await cloud.servers.waitStatus(id, 'ACTIVE');
   expect(addressOf(rebuilt)).toBe(address);
-  await cloud.servers.waitConsole(id, /guest: meta color green[\s\S]*guest: ready/);
+  await cloud.servers.waitConsole(id, /guest: meta meta.color green[\s\S]*guest: ready/);
   await waitPing(node, address);
   expect((await askGuest(node, address)).boot).toBe(1);
   expect((await cloud.servers.lastAction(id, 'rebuild')).events).toContain('compute_rebuild_instance: Success');
