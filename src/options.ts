@@ -79,6 +79,7 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     resumeGuestsOnHostBoot: main.resume_guests_state_on_host_boot,
     handlesLifecycleEvents: config.workarounds.handle_virt_lifecycle_events,
     isGroupPolicyUpcallDisabled: config.workarounds.disable_group_policy_check_upcall,
+    defaultEphemeralFormat: main.default_ephemeral_format,
     defaultAccessIpNetwork: main.default_access_ip_network_name,
     trackInstanceChanges: config.filter_scheduler.track_instance_changes,
     consoleTokenTtlSeconds: config.consoleauth.token_ttl,

@@ -30,6 +30,7 @@ export interface ComputeOptions {
   /** Act at once when a guest ends by itself; otherwise the power sync finds out. */
   readonly handlesLifecycleEvents: boolean;
   readonly isGroupPolicyUpcallDisabled: boolean;
+  readonly defaultEphemeralFormat: string | null;
   readonly defaultAccessIpNetwork: string | null;
   readonly trackInstanceChanges: boolean;
   readonly consoleTokenTtlSeconds: number;

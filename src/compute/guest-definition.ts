@@ -3,7 +3,7 @@ import { AgentError } from '../lib/errors.js';
 import { parseInstanceUuid } from '../lib/ids.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { PluggedVif } from '../network/index.js';
-import type { DiskInfo, DiskRole } from '../storage/index.js';
+import type { DiskInfo } from '../storage/index.js';
 import type { GuestDefinition, GuestDisk, HostCapabilities } from '../virt/index.js';
 import { machineShape, shapeFacts, type MachineShape } from './shape/index.js';
 
@@ -33,9 +33,9 @@ export function guestName(template: string, id: number, uuid: string): string {
   return name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 64);
 }
 
-function attachmentOf(role: DiskRole, shape: MachineShape, rescue: DefinitionInput['rescue']): Pick<GuestDisk, 'bus' | 'kind'> {
+function attachmentOf({ role, bus }: DiskInfo, shape: MachineShape, rescue: DefinitionInput['rescue']): Pick<GuestDisk, 'bus' | 'kind'> {
   if (role === 'rescue' && rescue !== undefined) return rescue;
-  return { bus: shape.diskBus, kind: role === 'root' ? shape.rootKind : 'disk' };
+  return { bus: bus ?? shape.diskBus, kind: role === 'root' ? shape.rootKind : 'disk' };
 }
 
 /** What the row, the disks and the ports say now; the driver keeps the slots that it once chose. */
@@ -51,11 +51,13 @@ export function guestDefinition(input: DefinitionInput): GuestDefinition {
     vcpus: flavor.get('vcpus'),
     topology: shape.topology,
     memoryMiB: flavor.get('memory_mb'),
-    disks: input.disks.map(({ role, devicePath }) => ({ role, path: devicePath, serial: serialOf(uuid, role), ...attachmentOf(role, shape, input.rescue) })),
+    disks: input.disks.map((disk) => ({ role: disk.role, path: disk.devicePath, serial: serialOf(uuid, disk.role), ...attachmentOf(disk, shape, input.rescue) })),
     configDrive: input.configDrivePath === null ? null : { path: input.configDrivePath },
     nics: input.plugged.map((vif) => ({ port: vif.port, tapName: vif.tapName, mac: vif.mac, mtu: vif.mtu, model: shape.nicModel })),
     hasVnc: input.hasVnc && shape.hasScreen,
     hasTablet: shape.hasTablet,
     hasRng: shape.hasRng,
+    clock: shape.clock,
+    limits: shape.limits,
   };
 }

@@ -60,6 +60,7 @@ export const defaultSection = {
   instance_name_template: option(text, 'instance-%08x', "Name of an instance for operators: %08x or %d = the row's id, %(uuid)s and so on as in Nova."),
   force_config_drive: option(boolean, 'false', 'Give every instance a config drive.'),
   config_drive_format: option(choice('iso9660', 'vfat'), 'iso9660', 'Only iso9660 is made; vfat is refused at start.'),
+  default_ephemeral_format: optional(text, 'File system of ephemeral disks for which the user names none: vfat, or ext2, ext3 or ext4 with e2fsprogs. Unset: they begin empty.'),
   default_access_ip_network_name: optional(text, 'Network whose addresses become access_ip_v4 and access_ip_v6.'),
   default_availability_zone: option(text, 'nova', 'Zone of a host that is in no aggregate with a zone; shown in metadata.'),
   debug: option(boolean, 'false', 'Log at level debug, unless [agent] log_level says otherwise.'),

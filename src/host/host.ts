@@ -7,7 +7,7 @@
 /** Base-system and package tools that the agent calls; found in PATH once, at start. */
 export type ToolName =
   | 'bhyve' | 'bhyvectl' | 'zfs' | 'zpool' | 'ifconfig' | 'sysctl' | 'kldstat' | 'kldload' | 'ps' | 'daemon' | 'makefs'
-  | 'qemu-img' | 'uname' | 'freebsd-version' | 'sh' | 'netstat' | 'uptime' | 'limits' | 'pciconf' | 'dd';
+  | 'qemu-img' | 'uname' | 'freebsd-version' | 'sh' | 'netstat' | 'uptime' | 'limits' | 'pciconf' | 'dd' | 'rctl' | 'mke2fs' | 'newfs_msdos';
 
 export interface RunOptions {
   /** Milliseconds until the command is killed; default 30 000. */

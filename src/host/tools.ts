@@ -6,7 +6,7 @@ import type { ToolName } from './host.js';
 /** Every tool that the agent may call. */
 export const toolNames: readonly ToolName[] = [
   'bhyve', 'bhyvectl', 'zfs', 'zpool', 'ifconfig', 'sysctl', 'kldstat', 'kldload', 'ps', 'daemon', 'makefs', 'qemu-img', 'uname',
-  'freebsd-version', 'sh', 'netstat', 'uptime', 'limits', 'pciconf', 'dd',
+  'freebsd-version', 'sh', 'netstat', 'uptime', 'limits', 'pciconf', 'dd', 'rctl', 'mke2fs', 'newfs_msdos',
 ];
 
 /** Absolute path of each tool that PATH has; relative entries of PATH are passed over. */

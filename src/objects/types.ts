@@ -31,7 +31,7 @@ export interface ObjectFields {
     metadata: Record<string, string>; system_metadata: Record<string, string>; info_cache: NovaObjectOf<'InstanceInfoCache'> | null;
     flavor: NovaObjectOf<'Flavor'>; old_flavor: NovaObjectOf<'Flavor'> | null; new_flavor: NovaObjectOf<'Flavor'> | null;
     numa_topology: NovaObject | null; pci_requests: NovaObjectOf<'InstancePCIRequests'> | null; pci_devices: NovaObject | null;
-    security_groups: NovaObjectOf<'SecurityGroupList'>; keypairs: NovaObjectOf<'KeyPairList'>; device_metadata: NovaObject | null;
+    security_groups: NovaObjectOf<'SecurityGroupList'>; keypairs: NovaObjectOf<'KeyPairList'>; device_metadata: NovaObjectOf<'InstanceDeviceMetadata'> | null;
     migration_context: NovaObjectOf<'MigrationContext'> | null; trusted_certs: NovaObject | null; resources: NovaObject | null; tags: NovaObject; services: NovaObject;
   };
   Flavor: { id: number; name: string; flavorid: string; memory_mb: number; vcpus: number; root_gb: number; ephemeral_gb: number; swap: number; extra_specs: Record<string, string> };
@@ -75,6 +75,10 @@ export interface ObjectFields {
   ConsoleAuthToken: { id: number; console_type: string; host: string; port: number; internal_access_path: string | null; instance_uuid: string; access_url_base: string; token: string };
   /** `_rules` is the wire's name; `max_server_per_host` is a number in text. */
   InstanceGroup: { id: number; uuid: string; name: string; policy: string | null; _rules: Record<string, string>; members: string[]; hosts: string[] | null };
+  InstanceDeviceMetadata: { devices: NovaObject[] };
+  NetworkInterfaceMetadata: { mac: string; bus: NovaObject; tags: string[]; vlan: number; vf_trusted: boolean };
+  DiskMetadata: { serial: string | null; path: string; bus: NovaObject; tags: string[] };
+  PCIDeviceBus: { address: string };
   Diagnostics: Record<string, unknown>;
   CpuDiagnostics: Record<string, unknown>;
   MemoryDiagnostics: Record<string, unknown>;

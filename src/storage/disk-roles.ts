@@ -1,5 +1,5 @@
 /** What a disk is to its instance; the role is the last part of its dataset's name and a mark on it. */
-import type { DiskRole } from './types.js';
+import type { DiskBus, DiskRole } from './types.js';
 
 const ROLE = /^(?:root|swap|rescue|eph(?:0|[1-9]\d?))$/;
 
@@ -15,3 +15,5 @@ export function rolePlace(role: DiskRole): number {
     default: return 1 + Number(role.slice('eph'.length));
   }
 }
+
+export const isDiskBus = (text: string | null | undefined): text is DiskBus => text === 'virtio' || text === 'sata' || text === 'nvme';

@@ -1,4 +1,4 @@
-export type * from './types.js';
+export * from './types.js';
 export { createStorage, defaultStorageLimits, type StorageLimits, type StorageOptions } from './create-storage.js';
 export * from './config-drive/index.js';
-export { isDiskRole, rolePlace } from './disk-roles.js';
+export { isDiskBus, isDiskRole, rolePlace } from './disk-roles.js';

@@ -13,11 +13,12 @@ import { novaFaults } from '../lib/nova-faults.js';
 import type { Host } from '../host/index.js';
 import type { Logger } from '../observe/index.js';
 import type { Layout } from './dataset-names.js';
-import { isDiskRole, rolePlace } from './disk-roles.js';
+import { isDiskBus, isDiskRole, rolePlace } from './disk-roles.js';
+import { fillable, fillDisk } from './fill-disk.js';
 import { reap } from './graveyard.js';
 import type { ImageStore } from './image-store.js';
 import { asProperties, assertOurs, markProperties, marksOf, type Marks } from './marks.js';
-import type { DiskInfo, DiskRole, NodeStorage } from './types.js';
+import type { DiskBus, DiskInfo, DiskRole, NodeStorage } from './types.js';
 import { whileBusy } from './while-busy.js';
 import { roundUpToMebibyte, type Properties, type Zfs } from './zfs.js';
 import { nodeOf, waitForNode } from './zvol-nodes.js';
@@ -33,14 +34,16 @@ export interface InstanceDisksDeps {
 }
 
 export type InstanceDisks = Pick<NodeStorage,
-  'createDiskFromImage' | 'createBlankDisk' | 'growDisk' | 'disks' | 'buryDisk' | 'buryDisks' | 'reap' | 'instancesWithDisks'>;
+  'createDiskFromImage' | 'createBlankDisk' | 'growDisk' | 'fillDisk' | 'formats' | 'disks' | 'buryDisk' | 'buryDisks' | 'reap' | 'instancesWithDisks'>;
 
 export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
   const reaper = new Mutex(); // two reapers at once would trip over each other's graves
   return {
-    createDiskFromImage: (instance, role, image, bytes) => deps.locks.run(image, () => createDiskFromImage(deps, { instance, role }, image, bytes)),
-    createBlankDisk: (instance, role, bytes) => createBlankDisk(deps, { instance, role }, bytes),
+    createDiskFromImage: (instance, role, image, bytes, bus = null) => deps.locks.run(image, () => createDiskFromImage(deps, { instance, role }, image, bytes, bus)),
+    createBlankDisk: (instance, role, bytes, bus = null) => createBlankDisk(deps, { instance, role }, bytes, bus),
     growDisk: (instance, role, bytes) => growDisk(deps, { instance, role }, bytes),
+    fillDisk: async (instance, role, format) => fillDisk(deps.host, role, await growDisk(deps, { instance, role }, 0n), format),
+    formats: fillable(deps.host),
     disks: (instance) => disks(deps, instance),
     buryDisk: (instance, role) => buryDisk(deps, { instance, role }),
     buryDisks: (instance) => buryDisks(deps, instance),
@@ -51,30 +54,40 @@ export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
 
 export interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
 
-async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null): Promise<DiskInfo> {
+async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null, bus: DiskBus | null): Promise<DiskInfo> {
   const found = await findDisk(deps, place, { image });
-  if (found !== undefined) return settleSize(deps, place, volsizeOf(found), bytes);
-  const marks: Marks = { kind: 'disk', ...place, image };
-  return settleSize(deps, place, await cloneImage(deps, deps.layout.disk(place.instance, place.role), marks, image, bytes), bytes);
+  if (found !== undefined) return settleSize(deps, place, stateOf(found), bytes);
+  const marks = diskMarks(place, bus, { image });
+  const current = await cloneImage(deps, deps.layout.disk(place.instance, place.role), marks, image, bytes);
+  return settleSize(deps, place, { bus, madeFor: null, current }, bytes);
 }
 
-async function createBlankDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): Promise<DiskInfo> {
+async function createBlankDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint, bus: DiskBus | null): Promise<DiskInfo> {
   const found = await findDisk(deps, place, {});
-  if (found !== undefined) return settleSize(deps, place, volsizeOf(found), bytes);
-  const size = roundUpToMebibyte(bytes);
-  await deps.zfs.createVolume(deps.layout.disk(place.instance, place.role), size, asProperties({ kind: 'disk', ...place }));
-  return settleSize(deps, place, size, bytes);
+  if (found !== undefined) return settleSize(deps, place, stateOf(found), bytes);
+  const current = roundUpToMebibyte(bytes);
+  await deps.zfs.createVolume(deps.layout.disk(place.instance, place.role), current, asProperties(diskMarks(place, bus)));
+  return settleSize(deps, place, { bus, madeFor: null, current }, bytes);
 }
+
+const diskMarks = (place: Place, bus: DiskBus | null, marks: Marks = {}): Marks => ({ kind: 'disk', ...place, ...marks, ...(bus === null ? {} : { bus }) });
 
 async function growDisk(deps: InstanceDisksDeps, place: Place, bytes: bigint): Promise<DiskInfo> {
   const dataset = deps.layout.disk(place.instance, place.role);
   const properties = (await deps.zfs.get(dataset, ['volsize', ...markProperties])).get(dataset);
   if (properties === undefined) throw new AgentError('disk-missing', `the instance has no ${place.role} disk on this host`, { details: { ...place } });
   assertOurs(dataset, properties, { kind: 'disk', ...place });
-  return settleSize(deps, place, volsizeOf(properties), bytes);
+  return settleSize(deps, place, stateOf(properties), bytes);
 }
 
-export const volsizeOf = (properties: Properties): bigint => BigInt(properties.get('volsize')!.value);
+interface DiskState { readonly bus: DiskBus | null; readonly madeFor: string | null; readonly current: bigint }
+
+export function stateOf(properties: Properties): DiskState {
+  const { bus, 'made-for': madeFor = null } = marksOf(properties);
+  return { bus: isDiskBus(bus) ? bus : null, madeFor, current: volsizeOf(properties) };
+}
+
+const volsizeOf = (properties: Properties): bigint => BigInt(properties.get('volsize')!.value);
 
 /** The disk if it is there and ours, after making sure of the folder that it lies in. */
 export async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place, marks: Marks): Promise<Properties | undefined> {
@@ -90,11 +103,11 @@ export async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place,
 }
 
 /** Grows a disk that is smaller than wanted (null: it is right as it is), and waits for its node. */
-export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, current: bigint, wanted: bigint | null, madeFor: string | null = null): Promise<DiskInfo> {
+export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, { bus, madeFor, current }: DiskState, wanted: bigint | null): Promise<DiskInfo> {
   const dataset = deps.layout.disk(instance, role);
   const size = wanted === null ? current : roundUpToMebibyte(wanted);
   if (size > current) await deps.zfs.set(dataset, { volsize: String(size) });
-  return { role, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current, madeFor };
+  return { role, bus, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current, madeFor };
 }
 
 /** Never mounted: they only hold volumes and marks. */
@@ -115,9 +128,10 @@ export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, data
 export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly DiskInfo[]> {
   const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });
   const found = [...datasets].flatMap(([dataset, properties]): DiskInfo[] => {
-    const { kind, instance: owner, role, 'made-for': madeFor = null } = marksOf(properties);
+    const { kind, instance: owner, role } = marksOf(properties);
     if (kind !== 'disk' || owner !== instance || role === undefined || !isDiskRole(role) || dataset !== layout.disk(instance, role)) return [];
-    return [{ role, dataset, devicePath: nodeOf(host, dataset), bytes: volsizeOf(properties), madeFor }];
+    const { bus, madeFor, current } = stateOf(properties);
+    return [{ role, bus, dataset, devicePath: nodeOf(host, dataset), bytes: current, madeFor }];
   });
   return found.sort((a, b) => rolePlace(a.role) - rolePlace(b.role));
 }

@@ -10,6 +10,7 @@
  *   operation      id of the operation that a snapshot was made for
  *   role           root, eph0 …, swap or rescue (disk)
  *   made-for       the operation or move that made it (disk), where one disk took the place of another
+ *   bus            virtio, sata or nvme, of a disk for which somebody chose it
  *   format, virtual-bytes, last-used   of an image: what it was, how large, when a disk was last wanted of it (epoch seconds)
  */
 import { AgentError } from '../lib/errors.js';
@@ -20,10 +21,10 @@ export const PREFIX = 'org.nova-bhyve:';
 export const LAYOUT = '1';
 
 export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk' | 'snapshot';
-export type MarkName = 'kind' | 'layout' | 'image' | 'instance' | 'operation' | 'role' | 'made-for' | 'format' | 'virtual-bytes' | 'last-used';
+export type MarkName = 'kind' | 'layout' | 'image' | 'instance' | 'operation' | 'role' | 'bus' | 'made-for' | 'format' | 'virtual-bytes' | 'last-used';
 export type Marks = Readonly<Partial<Record<MarkName, string>>>;
 
-const names: readonly MarkName[] = ['kind', 'layout', 'image', 'instance', 'operation', 'role', 'made-for', 'format', 'virtual-bytes', 'last-used'];
+const names: readonly MarkName[] = ['kind', 'layout', 'image', 'instance', 'operation', 'role', 'bus', 'made-for', 'format', 'virtual-bytes', 'last-used'];
 
 /** Names of all mark properties, to ask for. */
 export const markProperties: readonly string[] = names.map((name) => PREFIX + name);

@@ -7,7 +7,7 @@
  * Killed anywhere, the same call goes on from what is there; `made-for` tells a successor of this call from the disk that it is to replace.
  */
 import type { ImageId } from '../lib/ids.js';
-import { bury, cloneImage, findDisk, settleSize, volsizeOf, type InstanceDisksDeps, type Place } from './instance-disks.js';
+import { bury, cloneImage, findDisk, settleSize, stateOf, type InstanceDisksDeps, type Place } from './instance-disks.js';
 import { whileBusy } from './while-busy.js';
 import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
 import type { DiskInfo, NodeStorage } from './types.js';
@@ -43,7 +43,9 @@ async function look(deps: InstanceDisksDeps, place: Place): Promise<Present> {
 
 async function replaceDisk(deps: InstanceDisksDeps, place: Place, own: Marks, bytes: bigint | null, make: (name: string, marks: Marks) => Promise<unknown>): Promise<DiskInfo> {
   const { dataset, current, successor } = await look(deps, place);
-  const marks: Marks = { kind: 'disk', ...place, ...own };
+  // The bus that somebody chose for the old disk is the new one's too.
+  const { bus } = marksOf(current);
+  const marks: Marks = { kind: 'disk', ...place, ...own, ...(bus === undefined ? {} : { bus }) };
   const isOurs = (properties: Properties | undefined): boolean => marksOf(properties)['made-for'] === own['made-for'];
   if (!isOurs(current)) {
     if (current !== undefined || !isOurs(successor)) {
@@ -55,7 +57,7 @@ async function replaceDisk(deps: InstanceDisksDeps, place: Place, own: Marks, by
     await whileBusy(deps.clock, () => deps.zfs.rename(successorOf(dataset), dataset));
   }
   const disk = await findDisk(deps, place, marks);
-  return settleSize(deps, place, volsizeOf(disk!), bytes, own['made-for'] ?? null);
+  return settleSize(deps, place, stateOf(disk!), bytes);
 }
 
 async function dropReplacement(deps: InstanceDisksDeps, place: Place): Promise<void> {

@@ -21,8 +21,17 @@ export interface CachedImage {
 /** What a disk is to its instance. */
 export type DiskRole = 'root' | 'swap' | 'rescue' | `eph${number}`;
 
+/** virtio-blk, a port of an AHCI controller of its own, or an NVMe controller. */
+export type DiskBus = 'virtio' | 'sata' | 'nvme';
+
+/** What an empty disk is filled with before a guest sees it. */
+export const diskFormats = ['swap', 'vfat', 'ext2', 'ext3', 'ext4'] as const;
+export type DiskFormat = (typeof diskFormats)[number];
+
 export interface DiskInfo {
   readonly role: DiskRole;
+  /** Set where somebody chose a bus for this very disk; null: the bus of the machine. */
+  readonly bus: DiskBus | null;
   readonly dataset: string;
   /** Absolute path of the zvol's device node. */
   readonly devicePath: string;
@@ -53,9 +62,16 @@ export interface NodeStorage {
    * Clones the cached image for an instance and grows it; idempotent. `bytes` null = the image's own size. A disk of another image in its place
    * is AgentError `zfs-foreign`: bury it first.
    */
-  createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: ImageId, bytes: bigint | null): Promise<DiskInfo>;
+  createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: ImageId, bytes: bigint | null, bus?: DiskBus | null): Promise<DiskInfo>;
   /** An empty disk; idempotent: one that is there is kept with what is on it, and grown if it is smaller. */
-  createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
+  createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint, bus?: DiskBus | null): Promise<DiskInfo>;
+  /**
+   * Writes an empty file system, or the signature that makes a disk a Linux swap device. What was on the disk is lost: only for disks that
+   * no guest has seen. AgentError `disk-missing`; `command-missing` for a format whose tool is not here.
+   */
+  fillDisk(instance: InstanceUuid, role: DiskRole, format: DiskFormat): Promise<void>;
+  /** Formats that `fillDisk` can write on this host. */
+  readonly formats: ReadonlySet<DiskFormat>;
   /** Grows a disk; one that is as large or larger stays as it is. AgentError `disk-missing`. */
   growDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint): Promise<DiskInfo>;
   /**

@@ -4,9 +4,10 @@
  */
 import type { InstanceUuid } from '../lib/ids.js';
 import type { PowerState } from '../objects/index.js';
-import type { DiskRole } from '../storage/index.js';
+import type { DiskBus, DiskRole } from '../storage/index.js';
 
 export { powerStates, type PowerState } from '../objects/index.js';
+export type { DiskBus } from '../storage/index.js';
 
 export type Verdict =
   | { readonly kind: 'rebooted' | 'powered-off' | 'halted' | 'suspended'; readonly at: string }
@@ -16,9 +17,6 @@ export type GuestState =
   | { readonly kind: 'absent' }
   | { readonly kind: 'stopped'; readonly verdict: Verdict | null }
   | { readonly kind: 'running'; readonly pid: number; readonly startedAtSeconds: number; readonly isPaused: boolean };
-
-/** virtio-blk, a port of an AHCI controller of its own, or an NVMe controller. */
-export type DiskBus = 'virtio' | 'sata' | 'nvme';
 
 export interface GuestDisk {
   /** A guest with a `rescue` disk is a rescued one: it boots from that disk (see slot-map.ts), with a variable store of its own. */
@@ -35,6 +33,18 @@ export interface GuestNic { readonly port: string; readonly tapName: string; rea
 
 /** What the guest sees of its CPUs; the product is the number of vCPUs. */
 export interface GuestTopology { readonly sockets: number; readonly cores: number; readonly threads: number }
+
+/** What a guest's process is held to; null: no limit. */
+export interface GuestLimits {
+  /** Of one host CPU: 150 = one and a half. */
+  readonly cpuPercent: number | null;
+  readonly readBytesPerSecond: number | null;
+  readonly writeBytesPerSecond: number | null;
+  readonly readsPerSecond: number | null;
+  readonly writesPerSecond: number | null;
+}
+
+export const noLimits: GuestLimits = { cpuPercent: null, readBytesPerSecond: null, writeBytesPerSecond: null, readsPerSecond: null, writesPerSecond: null };
 
 /** What the instance needs; PCI slots are chosen by the driver once, stored, and never move. */
 export interface GuestDefinition {
@@ -53,6 +63,9 @@ export interface GuestDefinition {
   readonly hasTablet: boolean;
   /** A virtio random number generator. */
   readonly hasRng: boolean;
+  /** What the hardware clock shows. */
+  readonly clock: 'utc' | 'localtime';
+  readonly limits: GuestLimits;
 }
 
 export interface GuestEvent { readonly instance: InstanceUuid; readonly kind: 'stopped' | 'started' | 'rebooted'; readonly verdict: Verdict | null }
@@ -88,6 +101,8 @@ export interface HostCapabilities {
   readonly maxVcpusPerGuest: number;
   readonly deviceModels: ReadonlySet<string>;
   readonly hasSnapshot: boolean;
+  /** rctl(8) works: kern.racct.enable=1. */
+  readonly hasResourceLimits: boolean;
   readonly hasTcpConsole: boolean;
   /** 'lpc' = lpc.bootrom (13), 'top' = bootrom (15). */
   readonly bootromKey: 'lpc' | 'top';
@@ -127,6 +142,8 @@ export interface HypervisorDriver {
   /** Writes instance.json, bhyve.conf and the variable store; keeps stored slots; idempotent. Not for a running guest. */
   define(definition: GuestDefinition): Promise<void>;
   definition(instance: InstanceUuid): Promise<GuestDefinition | undefined>;
+  /** Where the devices of a definition sit, or will sit once it is defined: `bus:slot:function` by device key (`nic:PORT`, `disk:ROLE`). */
+  plannedSlots(definition: GuestDefinition): Promise<Readonly<Record<string, string>>>;
   /** Stored PCI slots for the operator. */
   slots(instance: InstanceUuid): Promise<Readonly<Record<string, string>>>;
   /** Starts the supervisor and waits until bhyve runs. AgentError `guest-start-failed` with bhyve's last words. Running already = fine. */

@@ -54,7 +54,7 @@ export const defaultRoot = (): string => process.env['NOVA_BHYVE_LAB'] ?? '/var/
 
 /** Tools that bin/ offers; all others (sh, dd, makefs, qemu-img …) are the machine's own. */
 const tools = [
-  'bhyve', 'bhyvectl', 'zfs', 'zpool', 'ifconfig', 'sysctl', 'kldstat', 'kldload', 'kldunload', 'ps', 'daemon', 'pwait', 'limits', 'uname', 'freebsd-version', 'netstat', 'uptime', 'pciconf',
+  'bhyve', 'bhyvectl', 'zfs', 'zpool', 'ifconfig', 'sysctl', 'kldstat', 'kldload', 'kldunload', 'ps', 'daemon', 'pwait', 'limits', 'rctl', 'uname', 'freebsd-version', 'netstat', 'uptime', 'pciconf',
 ] as const;
 
 export async function createLabNode(options: LabNodeOptions): Promise<LabNode> {

@@ -2,7 +2,7 @@
 import { AgentError } from '../../src/lib/errors.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
-import { rolePlace, type ConfigDriveWriter, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
+import { rolePlace, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../../src/virt/index.js';
 import type { FakeDisk, Guest, World } from './world.js';
@@ -19,16 +19,22 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       world.images.add(image.id);
       return { id: image.id, virtualBytes: 4096n, detectedFormat: 'raw' };
     },
-    async createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, half?: Half) {
+    async createDiskFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, ...rest: unknown[]) {
       if (!world.images.has(image)) throw missing('image is not cached');
       const found = world.disks.get(instance)?.get(role);
       if (found !== undefined && found.image !== image) throw missing('another image in the place of the disk');
-      await makeDisk(world, instance, role, { image, bytes: bytes ?? GiB }, half);
+      await makeDisk(world, instance, role, { image, bus: busOf(rest), bytes: bytes ?? GiB }, halfOf(rest));
       return diskInfo(world, instance, role);
     },
-    async createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint, half?: Half) {
-      await makeDisk(world, instance, role, { image: null, bytes }, half);
+    async createBlankDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint, ...rest: unknown[]) {
+      await makeDisk(world, instance, role, { image: null, bus: busOf(rest), bytes }, halfOf(rest));
       return diskInfo(world, instance, role);
+    },
+    formats: new Set<DiskFormat>(['swap', 'ext4']),
+    async fillDisk(instance: InstanceUuid, role: DiskRole, format: DiskFormat) {
+      const found = world.disks.get(instance)?.get(role);
+      if (found === undefined) throw missing(`${role} disk`);
+      found.format = format;
     },
     async growDisk(instance: InstanceUuid, role: DiskRole, bytes: bigint) {
       const disk = world.disks.get(instance)?.get(role);
@@ -38,11 +44,11 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     async replaceFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, madeFor: string, half?: Half) {
       if (!world.images.has(image)) throw missing('image is not cached');
-      await replaceDisk(world, instance, role, { isGrown: true, image, bytes: bytes ?? GiB, madeFor }, half);
+      await replaceDisk(world, instance, role, { isGrown: true, image, bus: busAt(world, instance, role), bytes: bytes ?? GiB, madeFor }, half);
       return diskInfo(world, instance, role);
     },
     async replaceWithBlank(instance: InstanceUuid, role: DiskRole, bytes: bigint, madeFor: string, half?: Half) {
-      await replaceDisk(world, instance, role, { isGrown: true, image: null, bytes, madeFor }, half);
+      await replaceDisk(world, instance, role, { isGrown: true, image: null, bus: busAt(world, instance, role), bytes, madeFor }, half);
       return diskInfo(world, instance, role);
     },
     async dropReplacement(instance: InstanceUuid, role: DiskRole) {
@@ -110,20 +116,25 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     images: async () => [],
     dropImage: async () => false,
   };
-  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'replaceFromImage',
+  return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'fillDisk', 'replaceFromImage',
     'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot']);
 }
+
+/** The effect's middle comes last, after arguments that may be left out. */
+const halfOf = (rest: readonly unknown[]): Half | undefined => rest.at(-1) as Half | undefined;
+const busOf = (rest: readonly unknown[]): DiskBus | null => (rest.length > 1 ? (rest[0] as DiskBus | null) : null);
+const busAt = (world: World, instance: InstanceUuid, role: DiskRole): DiskBus | null => world.disks.get(instance)?.get(role)?.bus ?? null;
 
 const GiB = 1n << 30n;
 
 function diskInfo(world: World, instance: InstanceUuid, role: DiskRole): DiskInfo {
   const disk = world.disks.get(instance)?.get(role);
   return {
-    role, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: disk?.bytes ?? GiB, madeFor: disk?.madeFor ?? null,
+    role, bus: disk?.bus ?? null, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: disk?.bytes ?? GiB, madeFor: disk?.madeFor ?? null,
   };
 }
 
-async function makeDisk(world: World, instance: InstanceUuid, role: DiskRole, what: { image: string | null; bytes: bigint }, half?: Half): Promise<void> {
+async function makeDisk(world: World, instance: InstanceUuid, role: DiskRole, what: Pick<FakeDisk, 'image' | 'bus' | 'bytes'>, half?: Half): Promise<void> {
   const disks = world.disks.get(instance) ?? new Map<DiskRole, FakeDisk>();
   world.disks.set(instance, disks);
   if (!disks.has(role)) disks.set(role, { isGrown: false, madeFor: null, ...what });
@@ -175,7 +186,7 @@ export function fakePlugger(world: World, crash: CrashRecorder): Plugger {
 
 export const capabilities: HostCapabilities = {
   architecture: 'amd64', release: '13.2', osReleaseDate: 1302001, cpuModel: 'sim', cpuVendor: 'AMD', cpuFeatures: [], hasVmm: true, canVirtualize: true, maxVcpusPerGuest: 16,
-  deviceModels: new Set(), hasSnapshot: false, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
+  deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
 };
 
 export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver {
@@ -216,6 +227,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       world.folders.set(definition.instance, { definition, isRunning: false, starts: known?.starts ?? 0 });
     },
     definition: async (instance: InstanceUuid) => guestOf(instance)?.definition,
+    plannedSlots: async (planned: Guest['definition']) => Object.fromEntries([...planned.disks.map(({ role }) => `disk:${role}`), ...planned.nics.map(({ port }) => `nic:${port}`)].map((key, at) => [key, `0:${at + 2}:0`])),
     async start(instance: InstanceUuid) {
       const guest = guestOf(instance);
       if (guest === undefined || !world.disks.has(instance)) throw missing('guest or disk');

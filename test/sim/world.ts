@@ -4,7 +4,7 @@
  */
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { DiskRole } from '../../src/storage/index.js';
+import type { DiskBus, DiskRole } from '../../src/storage/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
@@ -31,6 +31,8 @@ export interface FakeDisk {
   readonly image: string | null;
   readonly bytes: bigint;
   readonly madeFor: string | null;
+  readonly bus: DiskBus | null;
+  format?: string;
 }
 
 export interface World {

@@ -3,7 +3,7 @@
  * while the disk is made, plug, wait for Neutron's word, start, say ACTIVE. A failure takes everything away again and then either asks
  * the scheduler for another host or tells the user why not.
  */
-import { taskStates, vmStates, toNovaTime } from '../../objects/index.js';
+import { taskStates, vmStates, toNovaTime, type NovaObjectOf } from '../../objects/index.js';
 import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
@@ -21,10 +21,12 @@ import { giveUp } from './give-up.js';
 import { setNetworkAllocated } from './network-flag.js';
 import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
 import { classifyBuildFailure } from './outcome.js';
-import { buildArguments, decodeFiles, imagePropertiesOf, securityGroupNames, type BuildArguments } from './request.js';
+import { buildArguments, decodeFiles, securityGroupNames, textProperties, type BuildArguments } from './request.js';
 import { requireAllocation } from './require-allocation.js';
 import { checkImageFits, spawnSteps } from './spawn-steps.js';
 import { refuseUnsupported } from './supported.js';
+import { localDisks, nameDisks, rootBus, rootDeviceName, rootMapping, type LocalDisk } from '../local-disks.js';
+import { imagePropertiesOf, machineShape, normalProperties, shapeFacts, type MachineShape } from '../shape/index.js';
 
 type Build = Operation<BuildArguments>;
 
@@ -82,8 +84,10 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   const injectedFiles = decodeFiles(args.injected_files);
   instance.set('system_metadata', { ...instance.get('system_metadata'), boot_roles: context.roles.join(',') });
   const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
-  const imageProperties = imagePropertiesOf(args.image?.properties);
-  refuseUnsupported({ args, blockDevices, imageProperties, capabilities: deps.driver.capabilities });
+  const properties = { ...normalProperties(textProperties(args.image?.properties)), ...imagePropertiesOf(instance) };
+  const disks = localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat);
+  const { capabilities } = deps.driver;
+  refuseUnsupported({ args, blockDevices, disks, properties, capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats });
   await requireAllocation(operation);
 
   await deps.tracker.claim(admin, instance, { node: args.node ?? null, limits: args.limits });
@@ -92,12 +96,15 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   await saveState(deps, context, instance, { taskState: taskStates.networking }, [null]);
   const vifs = allocateNetworks(operation);
   try {
-    await nameDevices(operation, blockDevices);
+    await nameDevices(operation, blockDevices, disks, machineShape(shapeFacts(instance, capabilities)));
     await saveState(deps, context, instance, { taskState: taskStates.blockDeviceMapping });
     await saveState(deps, context, instance, { taskState: taskStates.spawning }, taskStates.blockDeviceMapping);
     const image = await showImage(operation);
     checkImageFits(operation, image);
-    await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles, adminPassword: args.admin_password ?? null, vifs: () => vifs }), signal);
+    const hasTaggedPorts = (args.requested_networks?.get('objects') ?? []).some((request) => (request.maybe('tag') ?? null) !== null);
+    await runSteps(deps.journal, operation.id, spawnSteps(operation, {
+      image, injectedFiles, adminPassword: args.admin_password ?? null, blockDevices, disks, hasTaggedPorts, vifs: () => vifs,
+    }), signal);
   } finally {
     await vifs.catch(() => undefined); // the clean-up must see every port that was made
   }
@@ -121,13 +128,12 @@ function allocateNetworks({ args, context, deps, signal }: Build): Promise<Netwo
   return vifs;
 }
 
-async function nameDevices({ args: { instance }, context, deps }: Build, blockDevices: Awaited<ReturnType<Build['deps']['conductor']['blockDevices']['byInstance']>>): Promise<void> {
-  if (instance.get('root_device_name') === null) instance.set('root_device_name', '/dev/vda');
-  for (const device of blockDevices) {
-    if (device.get('boot_index') === 0 && device.get('device_name') === null) {
-      device.set('device_name', instance.get('root_device_name'));
-      await deps.conductor.blockDevices.save(context, device);
-    }
+async function nameDevices(
+  { args: { instance }, context, deps }: Build, blockDevices: readonly NovaObjectOf<'BlockDeviceMapping'>[], disks: readonly LocalDisk[], shape: MachineShape,
+): Promise<void> {
+  if (instance.get('root_device_name') === null) instance.set('root_device_name', rootDeviceName(rootBus(blockDevices) ?? shape.diskBus, shape.rootKind));
+  for (const mapping of nameDisks(instance.get('root_device_name') ?? '', rootMapping(blockDevices), disks, shape.diskBus)) {
+    await deps.conductor.blockDevices.save(context, mapping);
   }
 }
 

@@ -47,5 +47,5 @@ export const securityGroupNames = (groups: BuildArguments['security_groups']): s
   (groups ?? []).filter((group): group is string => typeof group === 'string');
 
 /** An image's properties as Nova keeps them: text. */
-export const imagePropertiesOf = (properties: Readonly<Record<string, unknown>> | undefined): Record<string, string> =>
+export const textProperties = (properties: Readonly<Record<string, unknown>> | undefined): Record<string, string> =>
   Object.fromEntries(Object.entries(properties ?? {}).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value as string)]));

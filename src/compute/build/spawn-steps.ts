@@ -6,12 +6,16 @@ import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import type { Step } from '../../journal/index.js';
+import type { NovaObjectOf } from '../../objects/index.js';
+import type { GuestDefinition } from '../../virt/index.js';
 import type { NetworkInfo, PluggedVif } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
+import { deviceMetadata } from '../device-metadata.js';
 import { guestDefinition } from '../guest-definition.js';
+import { machineShape, shapeFacts } from '../shape/index.js';
+import { localDiskSteps, rootBus, rootMapping, type LocalDisk } from '../local-disks.js';
 import { defineGuest, plugVifs, startGuest } from '../machine-steps.js';
 import { expectPlugged, type PlugWait } from '../plug-events.js';
-import type { NovaObjectOf } from '../../objects/index.js';
 import type { Operation } from '../operation.js';
 
 const GiB = 1024n ** 3n;
@@ -22,6 +26,11 @@ export interface SpawnInput {
   readonly image: GlanceImage;
   readonly injectedFiles: readonly (readonly [string, Uint8Array])[];
   readonly adminPassword: string | null;
+  readonly blockDevices: readonly NovaObjectOf<'BlockDeviceMapping'>[];
+  /** Ephemeral and swap disks. */
+  readonly disks: readonly LocalDisk[];
+  /** Ports may carry tags: their rows are asked for. */
+  readonly hasTaggedPorts: boolean;
   /** The ports are made while the disk is; this is awaited before plugging. */
   readonly vifs: () => Promise<NetworkInfo>;
 }
@@ -49,10 +58,15 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
   const imageId = parseImageId(input.image.id);
   const rootGiB = instance.get('flavor').get('root_gb');
   const rootBytes = rootGiB > 0 ? BigInt(rootGiB) * GiB : null;
+  const { rootKind } = machineShape(shapeFacts(instance, deps.driver.capabilities));
   let vifs: NetworkInfo = [];
   let plugged: readonly PluggedVif[] = [];
   let configDrivePath: string | null = null;
   let plugWait: PlugWait | null = null;
+  const definition = async (): Promise<GuestDefinition> => guestDefinition({
+    instance, nameTemplate: deps.options.instanceNameTemplate, disks: await deps.storage.disks(uuid), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
+    capabilities: deps.driver.capabilities,
+  });
 
   return [
     {
@@ -67,10 +81,11 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
       name: 'root-disk',
       look: async () => 'not-done', // idempotent, and it also grows the disk
       act: async () => {
-        await deps.storage.createDiskFromImage(uuid, 'root', imageId, rootBytes);
+        await deps.storage.createDiskFromImage(uuid, 'root', imageId, rootKind === 'cdrom' ? null : rootBytes, rootBus(input.blockDevices));
       },
       undo: () => deps.storage.buryDisks(uuid),
     },
+    ...localDiskSteps(deps, uuid, input.disks),
     {
       name: 'await-ports',
       look: async () => 'not-done',
@@ -82,6 +97,12 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     },
     plugVifs(deps, uuid, () => vifs, (result) => { plugged = result; }),
     {
+      name: 'device-tags', // before the config drive, which tells them
+      look: async () => 'not-done',
+      act: async () => tagDevices(operation, input, await definition()),
+      undo: async () => undefined,
+    },
+    {
       name: 'config-drive',
       look: async () => (deps.configDrive.isRequired(instance, input.image.properties) ? 'not-done' : 'done'),
       act: async () => {
@@ -92,10 +113,7 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
       },
       undo: () => deps.driver.destroy(uuid),
     },
-    defineGuest(deps, uuid, async () => guestDefinition({
-      instance, nameTemplate: deps.options.instanceNameTemplate, disks: await deps.storage.disks(uuid), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
-      capabilities: deps.driver.capabilities,
-    }), { isNew: true }),
+    defineGuest(deps, uuid, definition, { isNew: true }),
     {
       name: 'await-plugged',
       look: async () => 'not-done',
@@ -104,4 +122,17 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     },
     startGuest(deps, uuid),
   ];
+}
+
+/** Nothing is asked or set for a server without tags. */
+async function tagDevices({ args, context, deps }: Spawn, { image, blockDevices, disks, hasTaggedPorts }: SpawnInput, definition: GuestDefinition): Promise<void> {
+  const roles = [[rootMapping(blockDevices), 'root'] as const, ...disks.map(({ mapping, role }) => [mapping, role] as const)];
+  const diskTags = roles.flatMap(([mapping, role]) => ((mapping?.maybe('tag') ?? null) === null ? [] : [[role, mapping!.get('tag')!] as const]));
+  if (!hasTaggedPorts && diskTags.length === 0) return;
+  const rows = hasTaggedPorts ? await deps.conductor.virtualInterfaces.byInstance(context, definition.instance) : [];
+  const nicTags = rows.flatMap((row) => ((row.maybe('tag') ?? null) === null ? [] : [[row.get('uuid'), row.get('tag')!] as const]));
+  const tags = { nics: new Map(nicTags), disks: new Map(diskTags) };
+  // A config drive that comes later takes a slot before the interfaces: plan with it.
+  const planned = { ...definition, configDrive: deps.configDrive.isRequired(args.instance, image.properties) ? { path: '' } : null };
+  args.instance.set('device_metadata', deviceMetadata(deps.conductor.profile, planned, await deps.driver.plannedSlots(planned), tags));
 }

@@ -6,6 +6,8 @@ import { isBootFromVolume, taskStates, toNovaTime, vmStates } from '../../object
 import type { GlanceImage } from '../../openstack/index.js';
 import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
+import { localDisks } from '../local-disks.js';
+import { normalProperties } from '../shape/index.js';
 import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
 import { cacheImage, refuseUnfit, rootBytesOf, showImage } from '../fetch-image.js';
 import { stopOptions } from '../grace.js';
@@ -68,7 +70,10 @@ async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<
     throw new AgentError('unsupported-request', reason, { wire: novaFaults.buildAbort(instance.get('uuid'), reason) });
   }
   const image = await showImage(deps, context, args.image_ref);
-  refuseUnsupported({ args: { instance, accel_uuids: args.accel_uuids, requested_networks: null }, blockDevices, imageProperties: image.properties, capabilities: deps.driver.capabilities });
+  refuseUnsupported({
+    args: { instance, accel_uuids: args.accel_uuids }, blockDevices, disks: localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat),
+    properties: normalProperties(image.properties), capabilities: deps.driver.capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
+  });
   decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
   const flavor = instance.get('flavor');
   refuseUnfit(flavor, image);

@@ -26,7 +26,7 @@ export function rescueAttachment(uuid: string, properties: Readonly<Record<strin
   const kind = device ?? (diskFormat === 'iso' ? 'cdrom' : 'disk');
   const refused = (what: string): Error => refuse(novaFaults.instanceNotRescuable(uuid, `${what} is not supported by this host`));
   if (kind !== 'disk' && kind !== 'cdrom') throw refused(`hw_rescue_device=${kind}`);
-  const wanted = bus ?? (kind === 'cdrom' ? 'sata' : properties['hw_disk_bus'] ?? 'virtio');
+  const wanted = bus ?? (kind === 'cdrom' ? 'sata' : properties['bhyve_disk_bus'] ?? properties['hw_disk_bus'] ?? 'virtio');
   if (!isBus(wanted)) throw refused(bus === undefined ? `hw_disk_bus=${wanted}` : `hw_rescue_bus=${wanted}`);
   if (kind === 'cdrom' && wanted !== 'sata') throw refused(`a rescue CD on hw_rescue_bus=${wanted}`);
   return { kind, bus: wanted, keepsDisks: device !== undefined || bus !== undefined };

@@ -45,7 +45,10 @@ export function fitDisks({ storage }: Deps, instance: InstanceUuid, flavor: Nova
       else await storage.replaceWithBlank(instance, 'eph0', ephemeralGiB * GiB, move);
     }
     if (swapMiB === 0n) await storage.buryDisk(instance, 'swap');
-    else if (present.get('swap')?.bytes !== swapMiB * MiB) await storage.replaceWithBlank(instance, 'swap', swapMiB * MiB, move);
+    else if (present.get('swap')?.bytes !== swapMiB * MiB || present.get('swap')?.madeFor === move) {
+      await storage.replaceWithBlank(instance, 'swap', swapMiB * MiB, move);
+      await storage.fillDisk(instance, 'swap', 'swap'); // also after a kill between the two
+    }
   };
   return { name: 'fit-disks', look: async () => 'not-done', act: fit, undo: async () => undefined };
 }

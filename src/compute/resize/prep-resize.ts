@@ -6,6 +6,7 @@ import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
 import { faultText, isInstanceGone, isTaskStateConflict } from '../error-text.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
+import { imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
 import { recordFault } from '../wrappers.js';
 import { flavorArgument, migrationArgument, moveAttributes, sameHostOnly } from './arguments.js';
 import { isDue, isInterrupted, settleFailure } from './failure.js';
@@ -49,9 +50,9 @@ async function prep(operation: Operation<Args>): Promise<null> {
 
 async function attempt({ args: { instance, flavor, migration, node, clean_shutdown }, context, deps, wireArgs }: Operation<Args>): Promise<void> {
   refuseMove(deps.options.host, instance, flavor);
-  if (flavor.get('vcpus') > deps.driver.capabilities.maxVcpusPerGuest) {
-    throw refuse(novaFaults.computeResourcesUnavailable(`the flavor wants ${flavor.get('vcpus')} vCPUs; a guest on this host can have ${deps.driver.capabilities.maxVcpusPerGuest}`));
-  }
+  const { capabilities } = deps.driver;
+  const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null });
+  if (reason !== null) throw refuse(novaFaults.computeResourcesUnavailable(reason));
   instance.set('new_flavor', flavor);
   instance.set('system_metadata', { ...instance.get('system_metadata'), old_vm_state: instance.get('vm_state') ?? 'active' });
   // Nova expects nothing here; with it a request that was given up while it waited for us (recovery clears resize_prep) does not begin.

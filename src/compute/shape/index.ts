@@ -1,6 +1,9 @@
 /**
  * What machine a guest is (nova-contract 6.2, 7.4): from flavor and image properties to CPU topology, disk buses, interface models and the rest, by
- * pure functions. Nothing is remembered: the row says it again at each start.
+ * pure functions. Nothing is remembered: the row says it again at each start. `unsupportedMachine` is the question at claim time, `machineShape` the
+ * answer for every start.
  */
+export { isTrue } from './boolean.js';
 export { imagePropertiesOf, normalProperties, type ImageProperties } from './image-properties.js';
-export { isTrue, machineShape, shapeFacts, type MachineShape, type ShapeFacts } from './machine-shape.js';
+export { machineShape, shapeFacts, type MachineShape, type ShapeFacts } from './machine-shape.js';
+export { unsupportedMachine, type MachineRequest } from './unsupported.js';

@@ -3,8 +3,10 @@
  * every later start. Whether this host can give it was asked before (unsupported.ts).
  */
 import { flavorOf, type NovaObjectOf } from '../../objects/index.js';
-import type { DiskBus, GuestTopology, HostCapabilities, NicModel } from '../../virt/index.js';
+import { noLimits, type DiskBus, type GuestLimits, type GuestTopology, type HostCapabilities, type NicModel } from '../../virt/index.js';
+import { isTrue } from './boolean.js';
 import { imagePropertiesOf, type ImageProperties } from './image-properties.js';
+import { guestLimits } from './limits.js';
 import { chooseTopology } from './topology.js';
 
 export interface MachineShape {
@@ -16,6 +18,9 @@ export interface MachineShape {
   readonly hasScreen: boolean;
   readonly hasTablet: boolean;
   readonly hasRng: boolean;
+  /** Windows takes the hardware clock for local time. */
+  readonly clock: 'utc' | 'localtime';
+  readonly limits: GuestLimits;
 }
 
 export interface ShapeFacts {
@@ -36,7 +41,8 @@ const isOneOf = <T extends string>(value: string | undefined, known: readonly T[
 export function machineShape(facts: ShapeFacts): MachineShape {
   const { vcpus, extraSpecs, properties, capabilities } = facts;
   const topology = chooseTopology(facts);
-  const [bus, nic] = [properties['hw_disk_bus']?.toLowerCase(), properties['hw_vif_model']?.toLowerCase()];
+  const limits = guestLimits(extraSpecs, vcpus);
+  const [bus, nic] = [(properties['bhyve_disk_bus'] ?? properties['hw_disk_bus'])?.toLowerCase(), properties['hw_vif_model']?.toLowerCase()];
   return {
     topology: typeof topology === 'string' ? { sockets: vcpus, cores: 1, threads: 1 } : topology,
     diskBus: isOneOf(bus, ['virtio', 'sata', 'nvme']) ? bus : 'virtio',
@@ -44,9 +50,8 @@ export function machineShape(facts: ShapeFacts): MachineShape {
     nicModel: isOneOf(nic, ['virtio', 'e1000']) ? nic : 'virtio',
     hasScreen: properties['hw_video_model']?.toLowerCase() !== 'none',
     hasTablet: (properties['hw_pointer_model'] ?? 'usbtablet') === 'usbtablet',
+    clock: properties['os_type'] === 'windows' ? 'localtime' : 'utc',
+    limits: typeof limits === 'string' ? noLimits : limits,
     hasRng: capabilities.deviceModels.has('virtio-rnd') && isTrue(extraSpecs['hw_rng:allowed'] ?? 'true'),
   };
 }
-
-/** Booleans as Nova's operators write them. */
-export const isTrue = (text: string): boolean => ['1', 't', 'true', 'on', 'y', 'yes'].includes(text.trim().toLowerCase());

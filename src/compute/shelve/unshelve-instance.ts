@@ -10,14 +10,16 @@ import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
 import { taskStates, toNovaTime, vmStates } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
-import { imageArgument, imagePropertiesOf } from '../build/request.js';
+import { imageArgument, textProperties } from '../build/request.js';
 import { requireAllocation } from '../build/require-allocation.js';
 import { checkImageFits, spawnSteps } from '../build/spawn-steps.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { isDeletedMeanwhile } from '../error-text.js';
+import { localDisks } from '../local-disks.js';
 import { removeFromMachine } from '../machine-steps.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
 import { saveState, saveWithPower } from '../save-state.js';
+import { imagePropertiesOf, normalProperties } from '../shape/index.js';
 import { removeShelvedImage, withoutShelvedKeys } from './shelved-keys.js';
 
 const args = z.looseObject({
@@ -64,9 +66,10 @@ async function attempt(operation: Operation<Args>): Promise<void> {
   const admin = elevated(context);
   await deps.conductor.instances.load(context, instance, ['flavor', 'info_cache', 'metadata', 'system_metadata', 'keypairs']);
   const blockDevices = await deps.conductor.blockDevices.byInstance(admin, uuid);
+  const disks = localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat); // begin anew: shelving keeps the root disk only
   refuseUnsupported({
-    args: { instance, requested_networks: null, accel_uuids: args.accel_uuids }, blockDevices, imageProperties: imagePropertiesOf(args.image?.properties),
-    capabilities: deps.driver.capabilities,
+    args: { instance, accel_uuids: args.accel_uuids }, blockDevices, disks, properties: { ...normalProperties(textProperties(args.image?.properties)), ...imagePropertiesOf(instance) },
+    capabilities: deps.driver.capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
   });
   const imageId = args.image?.id;
   if (imageId === undefined) throw withoutImage(uuid);
@@ -75,7 +78,7 @@ async function attempt(operation: Operation<Args>): Promise<void> {
   const vifs = await deps.ports.rebind(context, instance, deps.options.host);
   const image = await deps.glance.show(context, parseImageId(imageId));
   checkImageFits(operation, image);
-  await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles: [], adminPassword: null, vifs: async () => vifs }), signal);
+  await runSteps(deps.journal, operation.id, spawnSteps(operation, { image, injectedFiles: [], adminPassword: null, blockDevices, disks, hasTaggedPorts: true, vifs: async () => vifs }), signal);
   instance.set('system_metadata', withoutShelvedKeys(instance.get('system_metadata')));
   instance.set('launched_at', toNovaTime(deps.clock.now()));
   await saveWithPower(deps, context, instance, { vmState: vmStates.active, taskState: null }, taskStates.spawning);

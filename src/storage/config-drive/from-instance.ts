@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Host } from '../../host/index.js';
 import type { NovaObject, NovaObjectOf } from '../../objects/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
-import type { ConfigDriveInput, ConfigDriveVif, KeyPair } from './input.js';
+import type { ConfigDriveDevice, ConfigDriveInput, ConfigDriveVif, KeyPair } from './input.js';
 import { writeConfigDrive } from './write-config-drive.js';
 
 type Instance = NovaObjectOf<'Instance'>;
@@ -37,8 +37,24 @@ export function configDriveInput(instance: Instance, extras: InstanceExtras): Co
     ephemeralDevice: instance.maybe('default_ephemeral_device') ?? null, swapDevice: instance.maybe('default_swap_device') ?? null,
     securityGroups: (instance.maybe('security_groups')?.maybe('objects') ?? []).map((group) => group.maybe('name') ?? ''), ec2: ec2Of(instance),
     userData: userData === null ? null : Buffer.from(userData, 'base64'), injectedFiles: extras.injectedFiles, adminPassword: extras.adminPassword,
-    networkInfo: extras.networkInfo, vendorData: extras.vendorData, randomSeed: extras.randomSeed, devices: [],
+    networkInfo: extras.networkInfo, vendorData: extras.vendorData, randomSeed: extras.randomSeed, devices: devicesOf(instance),
   };
+}
+
+/** Tagged devices that the row knows; one of a kind or bus that is not ours is left to those who made it. */
+function devicesOf(instance: Instance): readonly ConfigDriveDevice[] {
+  const devices = instance.maybe('device_metadata')?.maybe('devices') ?? [];
+  return devices.flatMap((device): ConfigDriveDevice[] => {
+    const bus = device.maybe('bus') as NovaObject | undefined;
+    const [address, tags] = [bus?.maybe('address') as string | undefined, (device.maybe('tags') ?? []) as string[]];
+    if (bus?.objectName !== 'PCIDeviceBus' || address === undefined) return [];
+    const text = (field: string): string | null => (device.maybe(field) as string | null | undefined) ?? null;
+    switch (device.objectName) {
+      case 'NetworkInterfaceMetadata': return [{ type: 'nic', mac: text('mac') ?? '', address, tags }];
+      case 'DiskMetadata': return [{ type: 'disk', serial: text('serial'), path: text('path'), address, tags }];
+      default: return [];
+    }
+  });
 }
 
 /** The key pair as it was when the server was made; the row's own copy where the list did not come along. */

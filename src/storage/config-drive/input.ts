@@ -19,6 +19,10 @@ export interface ConfigDriveVif {
   readonly network: { readonly id: string; readonly subnets: readonly ConfigDriveSubnet[]; readonly meta: Readonly<Record<string, unknown>> } | null;
 }
 
+/** A tagged device at its PCI address; `serial` and `path` are a disk's. */
+export type ConfigDriveDevice = { readonly address: string; readonly tags: readonly string[] } &
+  ({ readonly type: 'nic'; readonly mac: string } | { readonly type: 'disk'; readonly serial: string | null; readonly path: string | null });
+
 export interface KeyPair { readonly name: string; readonly type: string; readonly publicKey: string }
 
 export interface ConfigDriveInput {
@@ -51,6 +55,6 @@ export interface ConfigDriveInput {
   readonly vendorData: Readonly<Record<string, unknown>> | null;
   /** 512 octets that nobody can guess. */
   readonly randomSeed: Uint8Array;
-  /** Entries of `devices`; tags of disks and interfaces, once they are supported. */
-  readonly devices: readonly Readonly<Record<string, unknown>>[];
+  /** Tagged disks and interfaces. */
+  readonly devices: readonly ConfigDriveDevice[];
 }

@@ -1,5 +1,5 @@
 /** meta_data.json and the EC2 form (nova/api/metadata/base.py; nova-contract 13). */
-import type { ConfigDriveInput } from './input.js';
+import type { ConfigDriveDevice, ConfigDriveInput } from './input.js';
 
 /** Versions of the OpenStack form, oldest first; `latest` has what the newest has. */
 export const openstackVersions = ['2012-08-10', '2013-04-04', '2013-10-17', '2015-10-15', '2016-06-30', '2016-10-06', '2017-02-22', '2018-08-27', '2020-10-14',
@@ -28,9 +28,15 @@ export function metaData(input: ConfigDriveInput, version: OpenstackVersion): Re
     hostname: input.hostname, name: input.name, launch_index: input.launchIndex, availability_zone: input.availabilityZone,
     ...(hasSince(version, '2013-04-04') ? { random_seed: Buffer.from(input.randomSeed).toString('base64') } : {}),
     ...(hasSince(version, '2015-10-15') ? { project_id: input.projectId } : {}),
-    ...(hasSince(version, '2016-06-30') ? { devices: input.devices } : {}),
+    ...(hasSince(version, '2016-06-30') ? { devices: input.devices.map((device) => deviceEntry(device, version)) } : {}),
     ...(hasSince(version, '2020-10-14') ? { dedicated_cpus: [] } : {}),
   };
+}
+
+function deviceEntry(device: ConfigDriveDevice, version: OpenstackVersion): Record<string, unknown> {
+  const place = { bus: 'pci', address: device.address, tags: device.tags };
+  if (device.type === 'nic') return { ...(hasSince(version, '2018-08-27') ? { vf_trusted: false } : {}), type: 'nic', mac: device.mac, ...place };
+  return { type: 'disk', ...(device.serial === null ? {} : { serial: device.serial }), ...(device.path === null ? {} : { path: device.path }), ...place };
 }
 
 export function ec2MetaData(input: ConfigDriveInput): Record<string, unknown> {

@@ -48,6 +48,7 @@ export async function probeCapabilities(realHost: Host, options: ProbeOptions): 
   return {
     architecture, release, osReleaseDate, cpuModel, cpuVendor: vendorOf(architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
     maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot: await probeSnapshot(host, architecture, note),
+    hasResourceLimits: await probeResourceLimits(host, note),
     // Neither help nor usage tells this one: the TCP back end came to the serial ports with 15.0.
     hasTcpConsole: osReleaseDate >= 1_500_000,
     bootromKey: await probeBootromKey(host, architecture, osReleaseDate, note),
@@ -147,6 +148,12 @@ async function probeSnapshot(host: Host, architecture: HostCapabilities['archite
   note('save and restore', hasUserland ? (hasKernel ? 'built in' : 'bhyvectl has it, the kernel has not') : 'not built in', hasUserland && hasKernel,
     'suspend needs a FreeBSD built with BHYVE_SNAPSHOT');
   return hasUserland && hasKernel;
+}
+
+/** A loader tunable: GENERIC kernels have resource accounting, switched off. */
+async function probeResourceLimits(host: Host, note: Note): Promise<boolean> {
+  const isOn = host.toolPath('rctl') !== undefined && (await host.sysctl('kern.racct.enable')) === '1';
+  return note('resource limits', isOn ? 'kern.racct.enable is 1' : 'switched off', isOn, 'flavors with quota: extra specs need kern.racct.enable=1 in loader.conf');
 }
 
 /** A dry run of the old argument shows where this bhyve puts it; no VM is made (exit 1 by design). */

@@ -11,6 +11,7 @@ import { ensureVariableStore } from './firmware.js';
 import type { GuestFiles } from './guest-files.js';
 import { buildMachineSpec, type MachineSpec } from './machine-spec.js';
 import { renderConfig } from './render-config.js';
+import { renderLimits } from './render-limits.js';
 import { supervisorScript } from './supervisor-script.js';
 
 export interface DefineDeps {
@@ -107,6 +108,9 @@ export async function writeGuestFiles(deps: DefineDeps, instance: InstanceUuid):
   const firmwareVars = await ensureVariableStore(host.files, firmware, store);
   const config = renderConfig(spec, capabilities, { deviceRoot: host.deviceRoot, firmwareCode: firmware.code, firmwareVars });
   await writeIfDifferent(host, paths.config, config, 0o600);
+  const limits = renderLimits(spec.definition.limits, host.toolPath('rctl'));
+  if (limits === '') await files.forget(instance, ['limits']);
+  else await writeIfDifferent(host, paths.limits, limits, 0o600);
   await writeIfDifferent(host, paths.supervisor, supervisorScript, 0o500);
 }
 

@@ -16,6 +16,7 @@ import { readDiagnostics } from './diagnostics.js';
 import { createGuestFiles } from './guest-files.js';
 import { injectNmi } from './inject-nmi.js';
 import { readInventory } from './inventory.js';
+import { planSlots } from './machine-spec.js';
 import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
 import { pauseGuest, unpauseGuest } from './pause.js';
@@ -45,6 +46,9 @@ export interface BhyveDriverOptions {
   /** Default 8 MiB. */
   readonly consoleLogMaxBytes?: number;
 }
+
+const addressesOf = (slots: Readonly<Record<string, number>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(slots).map(([key, slot]) => [key, `0:${slot}:0`]));
 
 const bhyveLogMaxBytes = 1024 * 1024;
 
@@ -143,13 +147,16 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       noteStopped(definition.instance);
     }),
     definition: async (instance) => (await files.readSpec(instance))?.definition,
+    plannedSlots: async (definition) => addressesOf(planSlots(definition, await files.readSpec(definition.instance))),
     async slots(instance) {
       const { slots, definition } = await readStoredSpec(files, instance);
       const isAmd64 = capabilities().architecture === 'amd64';
       const fixed: [string, number][] = [['hostbridge', fixedSlots.hostbridge]];
       if (isAmd64) fixed.push(['lpc', fixedSlots.lpc]);
-      if (isAmd64 && definition.hasVnc && options.vnc !== null) fixed.push(['framebuffer', fixedSlots.framebuffer], ['tablet', fixedSlots.tablet]);
-      return Object.fromEntries([...fixed, ...Object.entries(slots.used)].map(([key, slot]) => [key, `0:${slot}:0`]));
+      if (isAmd64 && definition.hasVnc && options.vnc !== null) {
+        fixed.push(['framebuffer', fixedSlots.framebuffer], ...(definition.hasTablet ? [['tablet', fixedSlots.tablet] as [string, number]] : []));
+      }
+      return addressesOf({ ...Object.fromEntries(fixed), ...slots.used });
     },
     start: (instance) => withGuest(instance, async () => {
       await readStoredSpec(files, instance);

@@ -20,6 +20,8 @@ export interface GuestPaths {
   readonly lock: string;
   /** Present while the agent wants the guest to end: the supervisor does not restart it. */
   readonly stopMarker: string;
+  /** Rules of rctl(8) for the supervisor; absent for a guest without limits. */
+  readonly limits: string;
   readonly consoleLog: string;
   readonly bhyveLog: string;
 }
@@ -54,7 +56,7 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
       folder, spec: `${folder}/instance.json`, config: `${folder}/bhyve.conf`, variableStore: `${folder}/nvram.fd`,
       rescueVariableStore: `${folder}/nvram-rescue.fd`, supervisor: `${folder}/supervisor.sh`,
       status: `${folder}/status`, verdict: `${folder}/verdict`, lock: `${folder}/supervisor.lock`, stopMarker: `${folder}/stop`,
-      consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
+      limits: `${folder}/limits`, consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
     };
   };
   const readWith = async <T>(path: string, parse: (text: string) => T): Promise<T | undefined> => {

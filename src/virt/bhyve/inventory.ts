@@ -54,7 +54,10 @@ export function hypervisorVersion(release: string): number {
 
 /** Only what a guest can really have here: a trait that is set too much lets the scheduler send what we must refuse. */
 export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean): string[] {
-  const shared = ['COMPUTE_STORAGE_BUS_VIRTIO', 'COMPUTE_NET_VIF_MODEL_VIRTIO', 'COMPUTE_GRAPHICS_MODEL_NONE'];
+  const models = ([
+    ['virtio-blk', 'COMPUTE_STORAGE_BUS_VIRTIO'], ['ahci', 'COMPUTE_STORAGE_BUS_SATA'], ['virtio-net', 'COMPUTE_NET_VIF_MODEL_VIRTIO'], ['e1000', 'COMPUTE_NET_VIF_MODEL_E1000'],
+  ] as const).filter(([model]) => capabilities.deviceModels.has(model)).map(([, trait]) => trait);
+  const shared = [...models, 'COMPUTE_GRAPHICS_MODEL_NONE', 'COMPUTE_DEVICE_TAGGING'];
   if (capabilities.architecture === 'arm64') return [...shared, 'HW_ARCH_AARCH64', 'COMPUTE_ARCH_AARCH64', 'COMPUTE_FIRMWARE_UEFI'].sort();
   return [
     ...shared,

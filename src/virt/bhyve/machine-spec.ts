@@ -32,6 +32,8 @@ const uuid = z.string().transform((value) => parseInstanceUuid(value));
 
 const count = z.number().int().positive();
 
+const limit = z.number().positive().nullable().default(null);
+
 const storedDefinition = z.object({
   instance: uuid,
   name: z.string(),
@@ -49,6 +51,8 @@ const storedDefinition = z.object({
   hasVnc: z.boolean(),
   hasTablet: z.boolean().optional(),
   hasRng: z.boolean().default(false),
+  clock: z.enum(['utc', 'localtime']).default('utc'),
+  limits: z.object({ cpuPercent: limit, readBytesPerSecond: limit, writeBytesPerSecond: limit, readsPerSecond: limit, writesPerSecond: limit }).prefault({}),
 }).transform((stored) => ({
   ...stored,
   topology: stored.topology ?? { sockets: stored.vcpus, cores: 1, threads: 1 }, // what bhyve makes of a bare number
@@ -82,8 +86,13 @@ export function buildMachineSpec(
   chosen: Pick<MachineSpec, 'consoleUnit' | 'vnc' | 'createdAt'>,
 ): MachineSpec {
   checkDefinition(definition);
-  return { layout: instanceLayout, definition, slots: assignSlots(before?.slots ?? emptySlotMap, deviceKeys(definition)), ...chosen };
+  return { layout: instanceLayout, definition, slots: slotsAfter(definition, before), ...chosen };
 }
+
+const slotsAfter = (definition: GuestDefinition, before: MachineSpec | undefined): SlotMap => assignSlots(before?.slots ?? emptySlotMap, deviceKeys(definition));
+
+/** The slots in use that the spec of this definition would have. */
+export const planSlots = (definition: GuestDefinition, before: MachineSpec | undefined): SlotMap['used'] => slotsAfter(definition, before).used;
 
 function checkDefinition(definition: GuestDefinition): void {
   const keys = deviceKeys(definition);

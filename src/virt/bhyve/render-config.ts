@@ -81,7 +81,7 @@ function amd64Machine({ definition }: MachineSpec): Line[] {
   return [
     // false by default on 13: without tables a guest finds neither its CPUs nor the power button.
     ['acpi_tables', 'true'],
-    ['rtc.use_localtime', 'false'],
+    ['rtc.use_localtime', String(definition.clock === 'localtime')],
     // Without these an idle or spinning vCPU burns a whole host CPU.
     ['x86.vmexit_on_hlt', 'true'],
     ['x86.vmexit_on_pause', 'true'],

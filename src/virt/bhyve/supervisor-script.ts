@@ -108,6 +108,14 @@ keep_log_small() {
 	fi
 }
 
+# Each line of limits: rctl, and what to add to process:PID. A rule dies with its process, so each run of bhyve gets them anew.
+hold_to_limits() {
+	if [ ! -f limits ]; then return 0; fi
+	while read -r rctl rule; do
+		"$rctl" -a "process:$1:$rule" >>bhyve.log 2>&1 || echo "supervisor: not held to $rule" >>bhyve.log
+	done <limits
+}
+
 /bin/sh "$0" --console "$folder" "$console" >/dev/null 2>&1 &
 reader=$!
 
@@ -122,6 +130,7 @@ while :; do
 	keep_log_small
 	"$bhyve" -k bhyve.conf "$name" >>bhyve.log 2>&1 &
 	pid=$!
+	hold_to_limits "$pid"
 	status running
 	wait_for "$pid"
 	ended=$(date +%s)

@@ -70,7 +70,9 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   const logFile = join(node.path, 'log/agent.log');
   const http = `http://${address}:${9796 + numberOf(node.name)}`;
   if (!existsSync(agentProgram)) throw new Error(`${agentProgram} is missing: npm run build`);
-  const isOtherConfiguration = writeIfChanged(configFile, renderIni(agentConfiguration(node, more)));
+  // The host counts what its processes use, so that flavors may have quotas.
+  const isOtherHost = writeIfChanged(join(node.path, 'etc/loader.conf'), 'kern.racct.enable="1"\n');
+  const isOtherConfiguration = writeIfChanged(configFile, renderIni(agentConfiguration(node, more))) || isOtherHost;
   const startedMs = daemons.pid(name) === null ? Infinity : statSync(join(layout.run, `${name}.pid`)).mtimeMs;
   const trouble = (what: string): string => `the agent of ${node.name} ${what}; end of ${logFile}:\n${tailOf(logFile, 30)}`;
 

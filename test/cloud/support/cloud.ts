@@ -29,8 +29,20 @@ export interface ServerPlan {
   readonly count?: number;
   readonly userData?: string;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** More of the request's body, in Nova's words; replaces what is there. */
+  readonly more?: Readonly<Record<string, unknown>>;
   /** A host of Nova to build on, whatever the scheduler would say; needs an admin. */
   readonly host?: string;
+}
+
+export interface FlavorPlan {
+  readonly name: string;
+  readonly ram?: number;
+  readonly vcpus?: number;
+  readonly disk?: number;
+  readonly 'OS-FLV-EXT-DATA:ephemeral'?: number;
+  readonly swap?: number;
+  readonly extraSpecs?: Readonly<Record<string, string>>;
 }
 
 export interface Port {
@@ -129,6 +141,7 @@ function serversOf(admin: Session, demo: Session) {
         ...(plan.count === undefined ? {} : { min_count: plan.count, max_count: plan.count, return_reservation_id: true }),
         ...(plan.userData === undefined ? {} : { user_data: Buffer.from(plan.userData).toString('base64') }),
         ...(plan.host === undefined ? {} : { host: plan.host }),
+        ...plan.more,
       } });
       if (server !== undefined) return [server.id];
       const made = await as.get<{ servers: { id: string }[] }>(`${nova}/servers?reservation_id=${String(reservation)}`);
@@ -246,6 +259,14 @@ const computeOf = (admin: Session) => ({
   },
   services: async (host: string): Promise<ComputeService[]> =>
     (await admin.get<{ services: ComputeService[] }>(`${nova}/os-services?binary=nova-compute&host=${host}`)).services,
+  /** A flavor of one test; gives its id. */
+  createFlavor: async (plan: FlavorPlan): Promise<string> => {
+    const { extraSpecs = {}, ...sizes } = plan;
+    const { flavor } = await admin.post<{ flavor: { id: string } }>(`${nova}/flavors`, { flavor: { ram: 256, vcpus: 1, disk: 1, ...sizes } });
+    if (Object.keys(extraSpecs).length > 0) await admin.post(`${nova}/flavors/${flavor.id}/os-extra_specs`, { extra_specs: extraSpecs });
+    return flavor.id;
+  },
+  removeFlavor: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/flavors/${id}`)); },
   setService: (id: string, body: { status?: 'enabled' | 'disabled'; disabled_reason?: string; forced_down?: boolean }): Promise<unknown> =>
     admin.put(`${nova}/os-services/${id}`, body),
   removeService: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/os-services/${id}`)); },

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeAll } from 'vitest';
 import type { ImagePlan, Ini } from '../control-plane/index.js';
 import { agentProcess } from './agent.js';
-import type { Server, ServerPlan } from './cloud.js';
+import type { FlavorPlan, Server, ServerPlan } from './cloud.js';
 import { bringUpLab, type LabSession } from './lab-session.js';
 import { leakCheck } from './leak-check.js';
 
@@ -21,6 +21,8 @@ export interface Lab extends LabSession {
   readonly withOptions: (options: Ini, work: () => Promise<void>) => Promise<void>;
   /** An image that the test made by other means: removed after it. */
   readonly adoptImage: (id: string) => void;
+  /** Makes a flavor that is removed after the test; gives its name. */
+  readonly flavor: (plan: FlavorPlan) => Promise<string>;
   /** Uploads an image that is removed after the test. */
   readonly upload: (plan: ImagePlan, content: Uint8Array) => Promise<string>;
 }
@@ -32,6 +34,7 @@ export function useLab(): () => Lab {
   let session: LabSession | undefined;
   const servers = new Set<string>();
   const images = new Set<string>();
+  const flavors = new Set<string>();
   const current = (): LabSession => {
     if (session === undefined) throw new Error('the lab is not up yet');
     return session;
@@ -48,6 +51,8 @@ export function useLab(): () => Lab {
     for (const id of servers) await cloud.servers.remove(id, cloud.admin);
     for (const id of servers) await cloud.servers.waitGone(id);
     for (const id of images) await cloud.images.remove(id);
+    for (const id of flavors) await cloud.compute.removeFlavor(id);
+    flavors.clear();
     servers.clear();
     images.clear();
     await leakCheck(cloud, node);
@@ -82,6 +87,10 @@ export function useLab(): () => Lab {
       }
     },
     adoptImage: (id) => void images.add(id),
+    async flavor(plan) {
+      flavors.add(await current().cloud.compute.createFlavor(plan));
+      return plan.name;
+    },
     async upload(plan, content) {
       const id = await current().cloud.images.upload(plan, content);
       images.add(id);

@@ -106,7 +106,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
   const deps: ComputeDeps = {
     options: {
       host, node: host, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 300_000, isVifPluggingFatal: true, shutdownTimeoutMs: 60_000, shutdownRetryMs: 10_000,
-      forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultAccessIpNetwork: null, trackInstanceChanges: true,
+      forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultEphemeralFormat: null, defaultAccessIpNetwork: null, trackInstanceChanges: true,
       consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 },
       vnc: { proxyClientAddress: '10.0.0.1', novncProxyBaseUrl: 'http://127.0.0.1:6080/vnc_auto.html' }, ...settings.options,
     },
@@ -261,7 +261,7 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
 export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; isPaused?: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
   const instance = uuid as InstanceUuid;
   const nics = (options.vifs ?? []).map((vif) => ({ port: vif.id, tapName: vif.devname, mac: vif.address, mtu: 1500, model: 'virtio' as const }));
-  node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached', bytes: 1n << 30n, madeFor: null }]]));
+  node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached', bus: null, bytes: 1n << 30n, madeFor: null }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
     definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1,

@@ -98,6 +98,18 @@ describe.each(shells)('under %s', (shell) => {
     expect(lines('bhyvectl-calls')).toHaveLength(1);
   });
 
+  test('each run of a guest with limits is held to all of them; a rule that fails is told in the log and the guest runs on', async () => {
+    writeFileSync(join(root, 'rctl'), `#!/bin/sh\necho "$@" >>${root}/rctl-calls\ncase $2 in *:pcpu*) exit 0 ;; *) echo "rctl: no"; exit 1 ;; esac\n`, { mode: 0o755 });
+    writeFileSync(join(folder, 'limits'), `${root}/rctl pcpu:deny=150\n${root}/rctl readbps:throttle=9\n`);
+    start(shell, ['0', '1']);
+    await waitUntil(isOver, 'the end');
+    const calls = lines('rctl-calls').map((line) => line.replace(/process:\d+:/, 'process:PID:'));
+    expect(calls).toEqual(Array(2).fill(['-a process:PID:pcpu:deny=150', '-a process:PID:readbps:throttle=9']).flat());
+    expect(new Set(lines('rctl-calls').map((line) => /process:(\d+)/.exec(line)![1])).size).toBe(2);
+    expect(lines('guest/bhyve.log').filter((line) => line.startsWith('supervisor:'))).toEqual(Array(2).fill('supervisor: not held to readbps:throttle=9'));
+    expect(verdict()).toMatchObject({ exit: 1 });
+  });
+
   test('a guest that reboots while the agent wants it to end stays off', async () => {
     writeFileSync(join(folder, 'stop'), '');
     start(shell, ['0']);

@@ -24,7 +24,7 @@ const KERNEL = 'linux-image-cloud-amd64';
 const STUB = '/usr/lib/systemd/boot/efi/linuxx64.efi.stub';
 const BUSYBOX = '/bin/busybox';
 /** In the order in which they are loaded; what they depend on goes before them. */
-const MODULES = ['button', 'evdev', 'virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_scsi', 'sr_mod', 'isofs', 'nvme', 'e1000', 'sd_mod', 'ahci'];
+const MODULES = ['button', 'evdev', 'virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_scsi', 'virtio_rng', 'sr_mod', 'isofs', 'nvme', 'e1000', 'sd_mod', 'ahci'];
 /** Quiet and quick under emulation; the console is com1, a panic reboots after a second. */
 const COMMAND_LINE = 'console=ttyS0,115200 quiet loglevel=3 panic=1 mitigations=off nokaslr no_timer_check tsc=reliable rcupdate.rcu_expedited=1 cryptomgr.notests random.trust_bootloader=on';
 const ESP_MIB = 40;

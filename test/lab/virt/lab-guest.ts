@@ -8,7 +8,7 @@ import { createHost, type Host } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { parseInstanceUuid, parsePortId, type InstanceUuid, type PortId } from '../../../src/lib/ids.js';
 import { createPlugger, type L2Agent, type Plugger, type PortSegment, type Vif } from '../../../src/network/index.js';
-import { createBhyveDriver, type GuestDefinition, type GuestEvent, type HypervisorDriver } from '../../../src/virt/index.js';
+import { createBhyveDriver, noLimits, type GuestDefinition, type GuestEvent, type HypervisorDriver } from '../../../src/virt/index.js';
 import { noMetrics, recordingLog, type RecordingLog } from '../../fakes/recording-log.js';
 import { ensureGuestImage } from '../guest/build.js';
 import { createLabNode, defaultRoot, type LabNode, type Profile } from '../node.js';
@@ -105,7 +105,7 @@ async function makeGuest(node: LabNode, host: Host, image: string, segments: Lab
     instance, vif,
     definition: (tapName) => ({
       instance, name: 'instance-00000001', vcpus: 1, topology: { sockets: 1, cores: 1, threads: 1 }, memoryMiB: 256, disks: [{ role: 'root', path: disk, serial: instance, bus: 'virtio', kind: 'disk' }], configDrive: { path: iso },
-      nics: [{ port, tapName, mac, mtu: 1500, model: 'virtio' }], hasVnc: true, hasTablet: true, hasRng: false,
+      nics: [{ port, tapName, mac, mtu: 1500, model: 'virtio' }], hasVnc: true, hasTablet: true, hasRng: false, clock: 'utc', limits: noLimits,
     }),
     async pings() {
       try {

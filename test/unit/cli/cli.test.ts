@@ -7,7 +7,7 @@ import type { JournalledOperation } from '../../../src/journal/index.js';
 import { AgentError } from '../../../src/lib/errors.js';
 import { parseInstanceUuid, parseOperationId, parsePortId } from '../../../src/lib/ids.js';
 import type { DiskInfo } from '../../../src/storage/index.js';
-import type { GuestDefinition, GuestState, HostCapabilities } from '../../../src/virt/index.js';
+import { noLimits, type GuestDefinition, type GuestState, type HostCapabilities } from '../../../src/virt/index.js';
 
 const running = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 const crashed = parseInstanceUuid('22222222-2222-4222-8222-222222222222');
@@ -17,13 +17,13 @@ const GiB = 1024n ** 3n;
 
 const definition = (instance: typeof running, name: string): GuestDefinition => ({
   instance, name, vcpus: 2, topology: { sockets: 2, cores: 1, threads: 1 }, memoryMiB: 512, disks: [{ role: 'root', path: `/dev/zvol/p/${instance}`, serial: 's', bus: 'virtio', kind: 'disk' }], configDrive: null,
-  nics: instance === running ? [{ port, tapName: 'tapaaaaaaaa-aa', mac: 'fa:16:3e:00:00:01', mtu: 1500, model: 'virtio' }] : [], hasVnc: true, hasTablet: true, hasRng: false,
+  nics: instance === running ? [{ port, tapName: 'tapaaaaaaaa-aa', mac: 'fa:16:3e:00:00:01', mtu: 1500, model: 'virtio' }] : [], hasVnc: true, hasTablet: true, hasRng: false, clock: 'utc', limits: noLimits,
 });
 const states: Record<string, GuestState> = {
   [running]: { kind: 'running', pid: 4242, startedAtSeconds: 1_790_000_000, isPaused: false },
   [crashed]: { kind: 'stopped', verdict: { kind: 'crashed', at: '2026-11-01T00:00:00Z', exitCode: 139, signal: null, reason: 'segmentation fault' } },
 };
-const disk = (instance: string): DiskInfo => ({ role: 'root', dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
+const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
 const operation: JournalledOperation = {
   id: parseOperationId('99999999-9999-4999-8999-999999999999'), messageId: 'm', rpc: 'reboot_instance', instance: running, requestId: 'req-7', payload: { auth: 'hush-hush' },
   acceptedAt: '2026-11-02T00:00:00Z', hasBegun: true, steps: new Map([['end-guest', 'done'], ['start-guest', 'begun']]), notes: { k: 'v' }, outcome: null, endedAt: null,

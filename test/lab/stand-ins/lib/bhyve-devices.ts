@@ -119,6 +119,10 @@ function planAhci({ plan, path, at, id }: Device): void {
   }
 }
 
+/**
+ * The cloud kernel has no e1000 driver either: unless LAB_E1000=e1000 is in the environment, such a card is a virtio one to the guest, at the same
+ * PCI address and with the same MAC, and without the MTU that only virtio can tell.
+ */
 function planNic({ plan, path, at, id }: Device, model: 'virtio-net' | 'e1000'): void {
   const backend = plan.config.expanded(`${path}.backend`);
   const mac = plan.config.expanded(`${path}.mac`);
@@ -130,7 +134,7 @@ function planNic({ plan, path, at, id }: Device, model: 'virtio-net' | 'e1000'):
   }
   if (!/^tap/.test(backend) && plan.config.expanded(`${path}.type`) !== 'tap') throw deviceFailure('');
   takeTap(plan, backend);
-  const modelName = model === 'e1000' ? 'e1000' : 'virtio-net-pci';
+  const modelName = model === 'e1000' && process.env['LAB_E1000'] === 'e1000' ? 'e1000' : 'virtio-net-pci';
   const hostMtu = model === 'virtio-net' && mtu !== undefined ? `,host_mtu=${mtu}` : '';
   plan.arguments.push('-netdev', `tap,id=net-${id},ifname=${backend},script=no,downscript=no`,
     '-device', `${modelName},netdev=net-${id},id=${id},romfile=,mac=${mac ?? derivedMac(plan.name, path)}${hostMtu}${at}`);

@@ -73,7 +73,7 @@ function topology(config: BhyveConfig): number {
 export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus: number; memoryMiB: number }, say: (text: string) => void, taps: string[]): Plan {
   const plan: Plan = {
     node, config, name: config.get('name')!, ...size, taps, console: { kind: 'none' }, screen: undefined, bootIndex: 0, hasLpc: false, say,
-    arguments: ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt', '-m', String(Math.ceil(size.memoryMiB)), '-smp', String(size.cpus),
+    arguments: ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt', '-m', String(Math.ceil(size.memoryMiB)), '-smp', smp(config, size.cpus),
       '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-rtc', config.boolean('rtc.use_localtime', true) ? 'base=localtime' : 'base=utc'],
   };
   for (const { bus, slot, func, tree } of slots(config)) {
@@ -89,6 +89,12 @@ export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus
   }
   checkPins(config);
   return plan;
+}
+
+/** What the guest sees of its CPUs; bhyve makes a socket of each where only their number is given. */
+function smp(config: BhyveConfig, cpus: number): string {
+  const [sockets, cores, threads] = ['sockets', 'cores', 'threads'].map((name) => Number(config.get(name) ?? 1)) as [number, number, number];
+  return sockets * cores * threads === cpus ? `cpus=${cpus},sockets=${sockets},cores=${cores},threads=${threads}` : `cpus=${cpus},sockets=${cpus},cores=1,threads=1`;
 }
 
 interface Slot { readonly bus: number; readonly slot: number; readonly func: number; readonly tree: ConfigTree }

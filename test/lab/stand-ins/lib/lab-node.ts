@@ -39,6 +39,13 @@ export function openNode(path: string): StandInNode {
   return { name, path, dev: join(path, 'dev'), run: join(path, 'run'), netns: `nb-${name}`, pool: `lab-${name}`, profile, facts: factsOf(profile) };
 }
 
+/** What the node's loader.conf sets (NODE/etc/loader.conf, lines of name="value"); a real one is read at boot only. */
+export function loaderTunable(node: StandInNode, name: string): string | undefined {
+  const file = join(node.path, 'etc/loader.conf');
+  const line = existsSync(file) ? readFileSync(file, 'utf8').split('\n').find((text) => text.startsWith(`${name}=`)) : undefined;
+  return line?.slice(name.length + 1).replaceAll('"', '').trim();
+}
+
 /** One JSON file of NODE/run; `initial` if it is not there yet. */
 export function readState<T>(node: StandInNode, file: string, initial: T): T {
   try {

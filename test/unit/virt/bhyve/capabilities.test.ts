@@ -71,7 +71,7 @@ test.each([
 test('a missing optional is a finding with advice, not an error', async () => {
   const host = newHost();
   const findings = (await probeCapabilities(host, options)).findings.filter(({ isOk }) => !isOk);
-  expect(findings.map(({ probe }) => probe).sort()).toEqual(['CPU features', 'save and restore']);
+  expect(findings.map(({ probe }) => probe).sort()).toEqual(['CPU features', 'resource limits', 'save and restore']);
   for (const { advice } of findings) expect(advice).not.toBeNull();
 });
 
