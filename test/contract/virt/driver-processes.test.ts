@@ -42,11 +42,21 @@ const daemon = `#!/bin/sh
 shift 2
 setsid "$@" </dev/null >/dev/null 2>&1 &
 `;
+// `-n NAME`, or `-i -e NAME …` without a word about unknown names.
 const sysctl = `#!/bin/sh
-case $2 in
+value() {
+case "$1" in
 ${Object.entries(sysctls).map(([name, value]) => `${name}) echo '${value}' ;;`).join('\n')}
-*) echo "sysctl: unknown oid '$2'" >&2; exit 1 ;;
+*) return 1 ;;
 esac
+}
+if [ "$1" = -n ]; then
+  value "$2" && exit 0
+  echo "sysctl: unknown oid '$2'" >&2
+  exit 1
+fi
+shift 2
+for name; do if text=$(value "$name"); then echo "$name=$text"; fi; done
 `;
 
 /** New for each test: process titles are seen by every run on this machine. */
