@@ -1,5 +1,5 @@
 /**
- * The supervisor of one guest: a POSIX sh script (FreeBSD's /bin/sh; dash and bash in tests), because it must outlive the agent, its
+ * The supervisor of one guest: a POSIX sh script (FreeBSD's /bin/sh; dash and busybox in tests), because it must outlive the agent, its
  * upgrades and its crashes, and must cost next to nothing 200 times over. It is text in a .ts file so that a plain `tsc` ships it. The agent
  * writes it into the guest's folder by rename, so that a running shell keeps reading the version that it started with.
  *
