@@ -1,4 +1,4 @@
-/** An image that an existing server is to get (rebuild, rescue): looked at, refused or in the cache, before anything of the server is touched. */
+/** An image that a server is to get (build, unshelve, rebuild, rescue): looked at, refused or in the cache, before anything of the server is touched. */
 import { AgentError } from '../lib/errors.js';
 import { parseImageId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
@@ -23,10 +23,14 @@ export async function showImage(deps: Pick<ComputeDeps, 'glance'>, context: Requ
   }
 }
 
-/** Refuses an image that the flavor cannot hold, before a byte of it is fetched. */
+/** Refuses an image that is not a plain disk or that the flavor cannot hold, before a byte of it is fetched. */
 export function refuseUnfit(flavor: NovaObjectOf<'Flavor'>, image: GlanceImage): void {
   if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
   if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
+  if (image.containerFormat !== null && image.containerFormat !== 'bare') {
+    const reason = `its container format is ${image.containerFormat}; this host takes bare disks only`;
+    throw new AgentError('image-unacceptable', `the image was refused: ${reason}`, { wire: novaFaults.imageUnacceptable(image.id, reason) });
+  }
   const rootBytes = rootBytesOf(flavor);
   const minBytes = BigInt(image.minDiskGiB) * GiB;
   if (rootBytes === null || rootBytes >= minBytes) return;

@@ -4,7 +4,7 @@
  * the scheduler for another host or tells the user why not.
  */
 import { taskStates, vmStates, toNovaTime, type NovaObjectOf } from '../../objects/index.js';
-import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
+import { parseInstanceUuid } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
@@ -12,6 +12,7 @@ import type { NetworkInfo } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { elevated } from '../../rpc/context.js';
 import { isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import { refuseUnfit, showImage } from '../fetch-image.js';
 import { createEvent } from '../notifications/events.js';
 import { notified } from '../notifications/notifications.js';
 import type { InstanceMethod, Operation } from '../operation.js';
@@ -23,7 +24,7 @@ import { createGroupPolicy, type GroupPolicy } from './group-policy.js';
 import { classifyBuildFailure } from './outcome.js';
 import { buildArguments, decodeFiles, securityGroupNames, textProperties, type BuildArguments } from './request.js';
 import { requireAllocation } from './require-allocation.js';
-import { checkImageFits, spawnSteps } from './spawn-steps.js';
+import { spawnSteps } from './spawn-steps.js';
 import { refuseUnsupported } from './supported.js';
 import { localDisks, nameDisks, rootBus, rootDeviceName, rootMapping, type LocalDisk } from '../local-disks.js';
 import { imagePropertiesOf, machineShape, normalProperties, shapeFacts, type MachineShape } from '../shape/index.js';
@@ -99,8 +100,8 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
     await nameDevices(operation, blockDevices, disks, machineShape(shapeFacts(instance, capabilities)));
     await saveState(deps, context, instance, { taskState: taskStates.blockDeviceMapping });
     await saveState(deps, context, instance, { taskState: taskStates.spawning }, taskStates.blockDeviceMapping);
-    const image = await showImage(operation);
-    checkImageFits(operation, image);
+    const image = await imageOf(operation);
+    refuseUnfit(instance.get('flavor'), image);
     const hasTaggedPorts = (args.requested_networks?.get('objects') ?? []).some((request) => (request.maybe('tag') ?? null) !== null);
     await runSteps(deps.journal, operation.id, spawnSteps(operation, {
       image, injectedFiles, adminPassword: args.admin_password ?? null, blockDevices, disks, hasTaggedPorts, vifs: () => vifs,
@@ -137,18 +138,12 @@ async function nameDevices(
   }
 }
 
-async function showImage({ args: { instance }, context, deps }: Build): Promise<GlanceImage> {
+async function imageOf({ args: { instance }, context, deps }: Build): Promise<GlanceImage> {
   const reference = instance.get('image_ref');
   if (reference === null || reference === '') {
     throw new AgentError('unsupported-request', 'the server has no image', { wire: novaFaults.buildAbort(instance.get('uuid'), 'servers without an image are not supported by this host yet') });
   }
-  const id = parseImageId(reference);
-  try {
-    return await deps.glance.show(context, id);
-  } catch (error) {
-    if (error instanceof AgentError && error.code === 'http-not-found') throw new AgentError('image-missing', 'the image is gone', { wire: novaFaults.imageNotFound(id), cause: error });
-    throw error;
-  }
+  return showImage(deps, context, reference);
 }
 
 async function reportActive({ args: { instance }, context, deps }: Build, vifs: NetworkInfo): Promise<void> {

@@ -3,8 +3,6 @@
  * said that its vifs are wired.
  */
 import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
-import { AgentError } from '../../lib/errors.js';
-import { novaFaults } from '../../lib/nova-faults.js';
 import type { Step } from '../../journal/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
 import type { GuestDefinition } from '../../virt/index.js';
@@ -33,23 +31,6 @@ export interface SpawnInput {
   readonly hasTaggedPorts: boolean;
   /** The ports are made while the disk is; this is awaited before plugging. */
   readonly vifs: () => Promise<NetworkInfo>;
-}
-
-/** Refuses images that this flavor cannot hold, before a byte is fetched. */
-export function checkImageFits(operation: Spawn, image: GlanceImage): void {
-  const flavor = operation.args.instance.get('flavor');
-  if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
-  if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
-  if (image.containerFormat !== null && image.containerFormat !== 'bare') {
-    const reason = `its container format is ${image.containerFormat}; this host takes bare disks only`;
-    throw new AgentError('image-unacceptable', `the image was refused: ${reason}`, { wire: novaFaults.imageUnacceptable(image.id, reason) });
-  }
-  const rootGiB = flavor.get('root_gb');
-  if (rootGiB > 0 && rootGiB < image.minDiskGiB) {
-    throw new AgentError('flavor-too-small', "the flavor's disk is below the image's min_disk", {
-      wire: novaFaults.flavorDiskSmallerThanMinDisk(BigInt(rootGiB) * GiB, BigInt(image.minDiskGiB) * GiB),
-    });
-  }
 }
 
 export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[] {

@@ -98,6 +98,7 @@ describe('a build that another host may do better', () => {
 /** [name, what goes wrong, what the user reads] */
 const aborts: readonly (readonly [string, () => Data | undefined, RegExp])[] = [
   ['an inactive image', () => void Object.assign(node.image, { status: 'queued' }), /is not active/],
+  ['an image in a container', () => void Object.assign(node.image, { containerFormat: 'ova' }), /container format is ova/],
   ['an image that is gone', () => {
     node.deps.glance.show = () => Promise.reject(new AgentError('http-not-found', 'gone'));
     return undefined;
