@@ -3,6 +3,7 @@ import type { Config } from './config/index.js';
 import type { ComputeOptions, ResourceOptions } from './compute/index.js';
 import type { Auth, EndpointOptions, TlsOptions } from './openstack/index.js';
 import type { TopologyOptions, TlsOptions as BrokerTls } from './rpc/index.js';
+import type { SerialOptions } from './virt/index.js';
 import { AgentError } from './lib/errors.js';
 
 type AuthSection = Config['placement'] | Config['neutron'] | Config['glance'] | Config['service_user'];
@@ -86,8 +87,16 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     isDeferredDeleteOn: main.reclaim_instance_interval > 0,
     shelvedOffloadSeconds: main.shelved_offload_time,
     snapshots: { format: config.bhyve.snapshot_image_format, isCompressed: config.bhyve.snapshot_compression, bytesPerSecond: config.bhyve.snapshot_upload_rate_mib * 1024 * 1024 },
+    serial: config.serial_console.enabled ? { baseUrl: config.serial_console.base_url } : null,
     vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
   };
+}
+
+/** Null when `[serial_console]enabled` is false. A console that nobody used for as long as a token lives is closed. */
+export function serialOptionsOf({ serial_console: section, consoleauth }: Config): SerialOptions | null {
+  if (!section.enabled) return null;
+  const [first = 0, last = 0] = section.port_range.split(':').map(Number);
+  return { address: section.proxyclient_address, portRange: { first, last }, idleMs: consoleauth.token_ttl * 1000 };
 }
 
 /** What the resource tracker counts with. */

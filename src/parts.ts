@@ -5,7 +5,7 @@ import { createHost, type Host } from './host/index.js';
 import { systemClock } from './lib/clock.js';
 import type { Logger, Metrics } from './observe/index.js';
 import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, type GlanceClient, type NeutronClient, type PlacementClient, type Session } from './openstack/index.js';
-import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, tlsOf, topologyOf } from './options.js';
+import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
 import { createStorage, type NodeStorage } from './storage/index.js';
 import { createBhyveDriver, type HypervisorDriver } from './virt/index.js';
@@ -26,7 +26,7 @@ export function makeNode(config: Config, log: Logger, metrics: Metrics): NodePar
   const driver = createBhyveDriver({
     host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
     vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null,
-    bootMessagesPath: agent.boot_messages, consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
+    serial: serialOptionsOf(config), bootMessagesPath: agent.boot_messages, consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
   });
   const limit = config.compute.max_concurrent_disk_ops;
   const storage = createStorage({

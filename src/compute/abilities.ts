@@ -36,7 +36,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   // looking at it
   byMethods('console log', 'get_console_output'),
   byMethods('VNC console', 'get_vnc_console', 'validate_console_port'),
-  byMethods('serial console', 'get_serial_console'),
+  byMethods('serial console', 'get_serial_console', 'validate_console_port'),
   refused('SPICE, MKS and RDP consoles', 'bhyve has VNC'),
   byMethods('diagnostics', 'get_diagnostics', 'get_instance_diagnostics'),
   byMethods('crash dump (NMI)', 'trigger_crash_dump'),

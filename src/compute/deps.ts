@@ -39,6 +39,8 @@ export interface ComputeOptions {
   readonly shelvedOffloadSeconds: number;
   /** `bytesPerSecond` 0 = as fast as Glance takes it. */
   readonly snapshots: { readonly format: 'raw' | 'qcow2'; readonly isCompressed: boolean; readonly bytesPerSecond: number };
+  /** Null when `[serial_console]enabled` is false. */
+  readonly serial: { readonly baseUrl: string } | null;
   /** Null when `[vnc]enabled` is false. */
   readonly vnc: { readonly proxyClientAddress: string; readonly novncProxyBaseUrl: string } | null;
 }

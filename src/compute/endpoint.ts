@@ -13,6 +13,7 @@ import { getConsoleOutput } from './get-console-output.js';
 import { getDiagnostics } from './get-diagnostics.js';
 import { getHostUptime } from './get-host-uptime.js';
 import { getInstanceDiagnostics } from './get-instance-diagnostics.js';
+import { getSerialConsole } from './get-serial-console.js';
 import { getVncConsole } from './get-vnc-console.js';
 import { hostMethod, instanceMethod, type Availability, type HostMethod, type InstanceMethod } from './operation.js';
 import { pauseInstance } from './pause-instance.js';
@@ -87,6 +88,7 @@ export function registeredMethods(): readonly RegisteredMethod[] {
     about(unshelveInstance),
     about(getConsoleOutput),
     about(getVncConsole),
+    about(getSerialConsole),
     about(validateConsolePort),
     about(getDiagnostics),
     about(getInstanceDiagnostics),

@@ -8,7 +8,7 @@ type Args = z.infer<typeof args>;
 
 /**
  * Whether this port is this guest's console now (CVE-2013-0335: ports are reused). From live state only; nothing but true lets the
- * proxy connect.
+ * proxy connect. A serial console lets the proxy in because of this answer, and once.
  */
 export const validateConsolePort: InstanceMethod<Args> = {
   kind: 'instance',
@@ -18,8 +18,10 @@ export const validateConsolePort: InstanceMethod<Args> = {
   gate: null,
   isJournalled: false,
   async run({ args: { instance, port, console_type }, deps }) {
+    const uuid = parseInstanceUuid(instance.get('uuid'));
+    if (console_type === 'serial' && deps.options.serial !== null) return /^[1-9]\d{0,4}$/.test(String(port)) && deps.driver.admitToSerialConsole(uuid, Number(port));
     if (deps.options.vnc === null || console_type !== 'novnc') return false;
-    const endpoint = await deps.driver.vncEndpoint(parseInstanceUuid(instance.get('uuid')));
+    const endpoint = await deps.driver.vncEndpoint(uuid);
     return endpoint !== null && String(endpoint.port) === String(port);
   },
 };

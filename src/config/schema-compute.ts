@@ -111,6 +111,14 @@ export const vncSection = {
   novncproxy_base_url: option(url, 'http://127.0.0.1:6080/vnc_auto.html', 'Where users find the proxy.', { aliases: ['DEFAULT.novncproxy_base_url'] }),
 };
 
+export const serialConsoleSection = {
+  enabled: option(boolean, 'false', 'Give interactive serial consoles through nova-serialproxy.'),
+  base_url: option(url, 'ws://127.0.0.1:6083/', 'Where users find the proxy.'),
+  proxyclient_address: option(address, '127.0.0.1',
+    'Address of this host at which the proxy reaches the consoles. A connection is let in only after the proxy has shown a token; it is plain text, so keep it on a private network.'),
+  port_range: option(matching('a range of ports', /^[1-9]\d{0,4}:[1-9]\d{0,4}$/, 'FIRST:LAST, e.g. 10000:20000'), '10000:20000', 'Ports for them; one per console that is in use.'),
+};
+
 export const apiSection = {
   dhcp_domain: option(text, 'novalocal', "Domain added to a host name in a guest's metadata; may be empty.", { aliases: ['DEFAULT.dhcp_domain'] }),
   vendordata_providers: option(list(choice('StaticJSON', 'DynamicJSON')), 'StaticJSON', 'What fills vendor_data.json and vendor_data2.json in config drives. DynamicJSON is not made by this host: it is left out, with a warning.'),

@@ -19,6 +19,7 @@ export const schema = {
   cinder: services.cinderSection,
   service_user: services.serviceUserSection,
   vnc: compute.vncSection,
+  serial_console: compute.serialConsoleSection,
   consoleauth: compute.consoleauthSection,
   compute: compute.computeSection,
   image_cache: compute.imageCacheSection,

@@ -9,6 +9,7 @@ import type { Logger, Metrics } from '../observe/index.js';
 import { runCommand } from './command.js';
 import { createFiles } from './files.js';
 import type { Host, HostProcesses, RunOptions, RunResult, ToolName } from './host.js';
+import { listenTcp } from './listen.js';
 import { createProcesses } from './processes.js';
 import { createSysctl } from './sysctl.js';
 import { findTools } from './tools.js';
@@ -53,6 +54,7 @@ export function createHost(options: HostOptions): Host {
     run: (tool, args, runOptions = {}) => execute(tool, args, runOptions),
     runWithInput: (tool, args, source, runOptions = {}) => execute(tool, args, runOptions, { source }),
     files: createFiles(),
+    listen: listenTcp,
     processes: createProcesses({
       runPs: (args, runOptions) => execute('ps', args, runOptions, { env: { TZ: 'UTC' } }),
       kill: killProcess,

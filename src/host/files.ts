@@ -8,6 +8,7 @@ import { chmod, copyFile, link, lstat, mkdir, open, readdir, rename, rm, stat, t
 import { dirname, isAbsolute, join, normalize, relative } from 'node:path';
 import { assert } from '../lib/assert.js';
 import { AgentError } from '../lib/errors.js';
+import { followFile, openTerminal } from './follow-file.js';
 import type { FileSink, HostFiles } from './host.js';
 
 const DEFAULT_MAX_TEXT_BYTES = 16 * 1024 * 1024;
@@ -29,6 +30,8 @@ export function createFiles(): HostFiles {
     list: (path) => guard('list', path, () => list(path)),
     openSink: (path, mode = 0o600) => guard('create', path, () => openSink(path, mode)),
     openSource: (path, range) => openSource(path, range),
+    follow: (path) => guard('follow', path, () => followFile(path)),
+    openTerminal: (path) => openTerminal(path),
   };
 }
 

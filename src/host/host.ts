@@ -69,8 +69,40 @@ export interface HostFiles {
   list(path: string): Promise<string[]>;
   /** Writable sink for a download: `write`, then exactly one of `commit` (fsync) or `abort` (removes). */
   openSink(path: string, mode?: number): Promise<FileSink>;
+  /** Begins at the end that the file has now; a file that does not exist yet is read from its beginning. */
+  follow(path: string): Promise<FileFollower>;
+  openTerminal(path: string): Promise<TerminalInput>;
   /** Streams a file in chunks from `start` (inclusive) to `end` (exclusive). */
   openSource(path: string, range?: { start: bigint; end: bigint }): AsyncIterable<Uint8Array>;
+}
+
+/** Reads what is appended to a file, over rotations of it (rename, and a new file of the same name). */
+export interface FileFollower {
+  /** What came since the last call, at most 64 KiB; empty if nothing did. A reader that is more than 1 MiB behind skips to the last 64 KiB. */
+  read(): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** The writing end of a terminal; opened without waiting for its other side. */
+export interface TerminalInput {
+  /** How many octets it took: 0 while it is full. */
+  write(chunk: Uint8Array): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** One client of a listener. */
+export interface HostConnection {
+  readonly remote: string;
+  /** Chunks in their order; nothing is read ahead while one is at work. Ends when the client is gone. */
+  readonly input: AsyncIterable<Uint8Array>;
+  /** Resolves when the client can take more, or is gone. */
+  write(chunk: Uint8Array): Promise<void>;
+  close(): void;
+}
+
+export interface HostListener {
+  readonly port: number;
+  close(): Promise<void>;
 }
 
 export interface FileSink {
@@ -97,6 +129,8 @@ export interface Host {
   runWithInput(tool: ToolName, args: readonly string[], source: AsyncIterable<Uint8Array>, options?: RunOptions): Promise<RunResult>;
   readonly files: HostFiles;
   readonly processes: HostProcesses;
+  /** Listens for TCP; undefined if somebody has the port. AgentError `listen-failed` for an address that is not this host's. */
+  listen(address: string, port: number, onConnection: (connection: HostConnection) => void): Promise<HostListener | undefined>;
   /** The device root: `/dev` on FreeBSD, a folder in the lab. */
   readonly deviceRoot: string;
   /** One sysctl as text, or undefined if the node has no such name. */

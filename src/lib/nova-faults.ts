@@ -33,6 +33,8 @@ export const novaFaults = {
     nova('InstanceNotRunning', 400, `Instance ${uuid} is not running.`, { instance_id: uuid }),
   instancePasswordSetFailed: (uuid: string, reason: string): NovaFault =>
     nova('InstancePasswordSetFailed', 500, `Failed to set admin password on ${uuid} because ${reason}`, { instance: uuid, reason }),
+  socketPortRangeExhausted: (host: string): NovaFault =>
+    nova('SocketPortRangeExhaustedException', 500, `Not able to acquire a free port for ${host}`, { host }),
   consoleNotAvailable: (): NovaFault => nova('ConsoleNotAvailable', 404, 'Guest does not have a console available.'),
   consoleTypeUnavailable: (type: string): NovaFault =>
     nova('ConsoleTypeUnavailable', 400, `Unavailable console type ${type}.`, { console_type: type }),

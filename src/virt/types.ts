@@ -174,7 +174,11 @@ export interface HypervisorDriver {
   vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
   diagnostics(instance: InstanceUuid): Promise<GuestDiagnostics>;
   uptimeLine(): Promise<string>;
-  /** Keeps console logs below their limit. */
-  trimConsoleLogs(): Promise<void>;
+  /** Opens an interactive console on the guest's first serial port; null if the guest does not run or the host offers none. AgentError `no-console-port`. */
+  openSerialConsole(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
+  /** Whether this port is the guest's serial console now. If so, the next connection within seconds is let in; no other is. */
+  admitToSerialConsole(instance: InstanceUuid, port: number): Promise<boolean>;
+  /** Keeps logs below their limits and closes consoles that nobody uses. */
+  upkeep(): Promise<void>;
   close(): Promise<void>;
 }

@@ -60,6 +60,7 @@ export function createFakeHost(options: { deviceRoot?: string; tools?: Partial<R
   return {
     deviceRoot: options.deviceRoot ?? '/dev',
     commands, sysctls, disk,
+    listen: () => Promise.reject(new Error('nobody listens on the fake host')),
     tool: (name, answer) => void tools.set(name, answer),
     toolPath: (tool) => (tools.has(tool) ? `/fake/bin/${tool}` : undefined),
     run: (tool, args, runOptions) => run(tool, args, runOptions),
@@ -164,6 +165,27 @@ function createFakeFiles(disk: FakeDisk): HostFiles {
     async sizeBytes(path) {
       const content = files.get(path);
       return content !== undefined ? BigInt(content.length) : exists(path) ? 0n : undefined;
+    },
+    follow: async (path) => {
+      let position = files.get(path)?.length ?? 0;
+      return {
+        read: async () => {
+          const chunk = (files.get(path) ?? new Uint8Array()).slice(position);
+          position += chunk.length;
+          return chunk;
+        },
+        close: async () => undefined,
+      };
+    },
+    openTerminal: async (path) => {
+      if (!exists(path)) throw failed('ENOENT', path);
+      return {
+        write: async (chunk) => {
+          put(path, Buffer.concat([files.get(path) ?? new Uint8Array(), chunk]));
+          return chunk.length;
+        },
+        close: async () => undefined,
+      };
     },
     async list(path) {
       const names = [...files.keys(), ...folders, ...nodes].filter((name) => name !== '/' && dirname(name) === path).map((name) => name.slice(path === '/' ? 1 : path.length + 1));

@@ -36,7 +36,7 @@ function interfaces(node: StandInNode): string[] {
 
 /** Guests, their supervisors and console readers, and engines that outlived them. */
 function processes(node: StandInNode): string[] {
-  const visible = listProcesses(node).filter(({ title }) => /^bhyve(:| )|supervisor|^cat\b.*nmdm|instances\//.test(title)).map(({ pid, title }) => `process ${pid} ${title.slice(0, 100)}`);
+  const visible = listProcesses(node).filter(({ title }) => /^bhyve(:| )|supervisor|^dd bs=4096 count=256|instances\//.test(title)).map(({ pid, title }) => `process ${pid} ${title.slice(0, 100)}`);
   return [...visible, ...engines(node)];
 }
 

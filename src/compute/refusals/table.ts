@@ -71,7 +71,7 @@ export const instanceRefusals: readonly Refusal[] = [
   plain('add_fixed_ip_to_instance', 'F', 'changing fixed addresses is'),
   plain('remove_fixed_ip_from_instance', 'F', 'changing fixed addresses is'),
   plain('inject_network_info', 'F', 'injecting network information is'),
-  ...(['spice', 'serial', 'mks'] as const).map((type): Refusal => ({
+  ...(['spice', 'mks'] as const).map((type): Refusal => ({
     rpc: `get_${type}_console`, wrappers: 'F', reason: `${type} consoles are not supported by this host yet`,
     fault: ({ args }) => novaFaults.consoleTypeUnavailable(typeof args['console_type'] === 'string' ? args['console_type'] : type),
   })),

@@ -21,6 +21,7 @@ import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDep
 import { observeGuest } from './observe-guest.js';
 import { pauseGuest, unpauseGuest } from './pause.js';
 import { isStopped } from './proof.js';
+import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
 import { trimLogs } from './trim-logs.js';
 import { interpretVerdict } from './verdict.js';
@@ -43,8 +44,10 @@ export interface BhyveDriverOptions {
   readonly bootMessagesPath?: string;
   /** Default 30 s. */
   readonly startTimeoutMs?: number;
-  /** Default 8 MiB. */
+  /** Octets of a console's log before it is turned over. Default 8 MiB. */
   readonly consoleLogMaxBytes?: number;
+  /** Null or absent: no interactive serial consoles. */
+  readonly serial?: SerialOptions | null;
 }
 
 const addressesOf = (slots: Readonly<Record<string, number>>): Record<string, string> =>
@@ -67,9 +70,12 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     boot: () => (bootId ??= readBootId(host)),
     allocations: new KeyedMutex(),
     startTimeoutMs: options.startTimeoutMs ?? 30_000,
+    consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024,
   };
   const mutex = new KeyedMutex<InstanceUuid>();
   const watch = createWatch({ lifecycle, clock, log, metrics: options.metrics, mutex });
+  const serial = options.serial === undefined || options.serial === null ? null : createSerialConsoles({ host, clock, log }, options.serial);
+  watch.onEvent(({ instance, kind }) => { if (kind === 'stopped') void serial?.close(instance); });
 
   const noteStopped = (instance: InstanceUuid): void => watch.note(instance, { kind: 'stopped' });
   const noteRunning = (instance: InstanceUuid, pid: number): void => watch.note(instance, { kind: 'running', pid, isSupervised: true });
@@ -164,6 +170,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     }),
     stop: (instance, stopOptions) => withGuest(instance, async () => {
       const stored = await stopGuest(lifecycle, instance, stopOptions);
+      await serial?.close(instance);
       noteStopped(instance);
       return stored === null ? null : interpretVerdict(stored);
     }),
@@ -177,6 +184,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
     destroy: (instance) => withGuest(instance, async () => {
+      await serial?.close(instance);
       await destroyGuest(lifecycle, instance);
       watch.note(instance, null);
     }),
@@ -203,7 +211,19 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       return readDiagnostics(host, clock, instance, spec, await observeGuest(lifecycle, instance), isCrashed);
     },
     uptimeLine: async () => (await host.run('uptime', [])).stdout.trim(),
-    trimConsoleLogs: () => trimLogs(host, files, log, { consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024, bhyveLogMaxBytes }),
-    close: () => watch.close(),
+    async openSerialConsole(instance) {
+      const spec = await files.readSpec(instance);
+      if (serial === null || spec === undefined || (await state(instance)).kind !== 'running') return null;
+      return serial.open(instance, { log: files.paths(instance).consoleLog, terminal: `${host.deviceRoot}/nmdm${spec.consoleUnit}B` });
+    },
+    admitToSerialConsole: async (instance, port) => serial !== null && (await state(instance)).kind === 'running' && serial.admit(instance, port),
+    async upkeep() {
+      await trimLogs(host, files, log, bhyveLogMaxBytes);
+      await serial?.closeIdle();
+    },
+    async close() {
+      await watch.close();
+      await serial?.closeAll();
+    },
   };
 }

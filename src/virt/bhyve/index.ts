@@ -22,4 +22,5 @@
  */
 export { createBhyveDriver, type BhyveDriverOptions } from './driver.js';
 export type { VncOptions } from './allocations.js';
+export type { SerialOptions } from './serial-consoles.js';
 export { defaultFirmwareDirs } from './firmware.js';

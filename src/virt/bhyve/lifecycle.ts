@@ -10,7 +10,7 @@ import { forceOff, pressPowerButton, waitForSupervisor, type PowerDeps } from '.
 import { guestTitle } from './proof.js';
 import type { StoredVerdict } from './verdict.js';
 
-export type LifecycleDeps = PowerDeps & DefineDeps & { readonly startTimeoutMs: number };
+export type LifecycleDeps = PowerDeps & DefineDeps & { readonly startTimeoutMs: number; readonly consoleLogMaxBytes: number };
 
 type Running = Extract<Observation, { kind: 'running' }>;
 
@@ -77,7 +77,8 @@ async function launchSupervisor(deps: LifecycleDeps, instance: InstanceUuid): Pr
   const spec = await files.readSpec(instance);
   const console = `${host.deviceRoot}/nmdm${spec?.consoleUnit}B`;
   // -c: work from /, -f: no standard streams. daemon(8) execs the shell in a session of its own and is gone.
-  await host.run('daemon', ['-c', '-f', sh, paths.supervisor, paths.folder, instance, bhyve, bhyvectl, console, vmmEntry(host, instance), files.events, await deps.boot()]);
+  await host.run('daemon', ['-c', '-f', sh, paths.supervisor, paths.folder, instance, bhyve, bhyvectl, console, vmmEntry(host, instance), files.events, await deps.boot(),
+    String(deps.consoleLogMaxBytes)]);
 }
 
 /** The running guest, or undefined if it ended or did not come up in time. */

@@ -9,7 +9,7 @@
  *                                              ▼
  *                              write verdict ▶ clean /dev/vmm ▶ end the console reader ▶ remove status
  *
- * Arguments: FOLDER NAME BHYVE BHYVECTL CONSOLE VMM-ENTRY EVENTS BOOT. It keeps `status` and `verdict` (see verdict.ts) by rename, and touches
+ * Arguments: FOLDER NAME BHYVE BHYVECTL CONSOLE VMM-ENTRY EVENTS BOOT LOG-LIMIT (octets of the console's log; a full one is kept beside a new one). It keeps `status` and `verdict` (see verdict.ts) by rename, and touches
  * EVENTS/NAME after each change, so that the agent sees all guests with one readdir.
  *
  * The braces of sh parameter expansion are avoided on purpose: this is a template literal.
@@ -21,17 +21,40 @@ umask 077
 # A core would hold what devices had in flight for the tenant.
 ulimit -c 0
 
+size_of() {
+	wc -c <"$1" 2>/dev/null || echo 0
+}
+
+# Copies the terminal on fd 3 into the log until it hangs up. In pieces, so that a guest that prints without end fills neither memory nor disk:
+# after each piece the log is turned over if it is full. dd passes on what a read gave, at once.
+copy_console() {
+	copier=
+	trap 'test -n "$copier" && kill "$copier" 2>/dev/null; exit 0' HUP INT TERM
+	while :; do
+		before=$(size_of console.log)
+		if [ "$before" -gt "$1" ]; then
+			mv -f console.log console.log.1
+			before=0
+		fi
+		dd bs=4096 count=256 <&3 >>console.log 2>/dev/null &
+		copier=$!
+		wait "$copier"
+		if [ "$(size_of console.log)" -eq "$before" ]; then return 0; fi
+	done
+}
+
 # Reads the B side of the null modem into the log, again after each hang-up (bhyve closes its side at a reboot). Opening blocks
 # until bhyve has opened the A side, so it is a child that can be killed.
 console_reader() {
 	folder=$1
 	tty=$2
+	limit=$3
 	cd "$folder" || exit 1
 	child=
 	trap 'test -n "$child" && kill "$child" 2>/dev/null; exit 0' HUP INT TERM
 	while [ -d "$folder" ]; do
 		# Raw, or the line discipline would echo the guest's output back as its input.
-		( stty raw -echo 2>/dev/null; exec cat ) <"$tty" >>console.log 2>/dev/null &
+		( stty raw -echo 2>/dev/null; exec 3<&0; copy_console "$limit" ) <"$tty" 2>/dev/null &
 		child=$!
 		wait "$child"
 		child=
@@ -44,7 +67,7 @@ console_reader() {
 }
 
 if [ "$1" = --console ]; then
-	console_reader "$2" "$3"
+	console_reader "$2" "$3" "$4"
 fi
 
 folder=$1
@@ -55,6 +78,7 @@ console=$5
 vmm=$6
 events=$7
 boot=$8
+limit=$9
 
 cd "$folder" || exit 1
 # The host's shutdown signals everybody: stay to see how the guest ends. A handler, not "ignore": bhyve must start with the default.
@@ -116,7 +140,7 @@ hold_to_limits() {
 	done <limits
 }
 
-/bin/sh "$0" --console "$folder" "$console" >/dev/null 2>&1 &
+/bin/sh "$0" --console "$folder" "$console" "$limit" >/dev/null 2>&1 &
 reader=$!
 
 run=0

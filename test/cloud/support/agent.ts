@@ -40,7 +40,7 @@ export type ConfiguredNode = Pick<LabNode, 'name' | 'path' | 'statePath' | 'devi
 export function agentConfiguration(node: ConfiguredNode, more: Ini = {}): Ini {
   const layout = layoutOf();
   const secrets = secretsOf(layout);
-  const { placement, neutron, glance, service_user, vnc } = novaShared(layout, secrets);
+  const { placement, neutron, glance, service_user, vnc, serial_console: serial } = novaShared(layout, secrets);
   const number = numberOf(node.name);
   const base: Ini = {
     DEFAULT: {
@@ -54,6 +54,7 @@ export function agentConfiguration(node: ConfiguredNode, more: Ini = {}): Ini {
     placement: placement!, neutron: neutron!, glance: glance!, service_user: service_user!,
     cinder: login(secrets, 'nova'),
     vnc: { enabled: true, server_listen: vnc!['server_listen']!, server_proxyclient_address: address, novncproxy_base_url: vnc!['novncproxy_base_url']! },
+    serial_console: { enabled: true, base_url: serial!['base_url']!, proxyclient_address: address, port_range: `${10_000 + number * 100}:${10_099 + number * 100}` },
   };
   return Object.fromEntries([...new Set([...Object.keys(base), ...Object.keys(more)])].map((section) => [section, { ...base[section], ...more[section] }]));
 }

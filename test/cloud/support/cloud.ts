@@ -181,6 +181,8 @@ function serversOf(admin: Session, demo: Session) {
     },
     vncUrl: async (id: string): Promise<string> =>
       (await demo.post<{ remote_console: { url: string } }>(`${nova}/servers/${id}/remote-consoles`, { remote_console: { protocol: 'vnc', type: 'novnc' } })).remote_console.url,
+    serialUrl: async (id: string): Promise<string> =>
+      (await demo.post<{ remote_console: { url: string } }>(`${nova}/servers/${id}/remote-consoles`, { remote_console: { protocol: 'serial', type: 'serial' } })).remote_console.url,
     actions: async (id: string): Promise<{ action: string; request_id: string; message: string | null }[]> =>
       (await admin.get<{ instanceActions: { action: string; request_id: string; message: string | null }[] }>(`${nova}/servers/${id}/os-instance-actions`)).instanceActions,
     /** The events of one action, with the traceback an admin sees. */

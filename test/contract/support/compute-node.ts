@@ -107,7 +107,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
     options: {
       host, node: host, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 300_000, isVifPluggingFatal: true, shutdownTimeoutMs: 60_000, shutdownRetryMs: 10_000,
       forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultEphemeralFormat: null, defaultAccessIpNetwork: null, trackInstanceChanges: true,
-      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 },
+      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, serial: null, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 },
       vnc: { proxyClientAddress: '10.0.0.1', novncProxyBaseUrl: 'http://127.0.0.1:6080/vnc_auto.html' }, ...settings.options,
     },
     conductor, clock, log: log.log, metrics: noMetrics, journal: createMemoryJournal(), ownContext, storage, driver, tracker, placement, configDrive,

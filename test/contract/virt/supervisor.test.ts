@@ -1,6 +1,8 @@
 /** The supervisor script itself, under the shells of this machine, with a bhyve that does what a file tells it. */
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -72,7 +74,7 @@ function signal(pid: number, kind: NodeJS.Signals | 0): boolean {
 
 function start(shell: string, plan: string[]): number {
   writeFileSync(join(root, 'plan'), `${plan.join('\n')}\n`);
-  const args = [join(folder, 'supervisor.sh'), folder, name, join(root, 'bhyve'), join(root, 'bhyvectl'), join(root, 'nmdmB'), join(root, 'dev/vmm', name), join(root, 'events'), 'boot-1'];
+  const args = [join(folder, 'supervisor.sh'), folder, name, join(root, 'bhyve'), join(root, 'bhyvectl'), join(root, 'nmdmB'), join(root, 'dev/vmm', name), join(root, 'events'), 'boot-1', '65536'];
   const child = spawn(shell, shell.endsWith('busybox') ? ['sh', ...args] : args, { stdio: 'ignore', detached: true, cwd: '/' });
   started.push(child.pid!);
   return child.pid!;
@@ -206,18 +208,27 @@ describe.each(shells)('under %s', (shell) => {
     expect(lines('runs')).toHaveLength(1);
   });
 
-  test('what the guest writes to its console is in the log, also after a reboot and after the agent cut the log', async () => {
+  test('what the guest writes to its console is in the log, also after a reboot', async () => {
     start(shell, ['hang']);
     await waitUntil(isRunning(1), 'the first run');
-    const say = (text: string): void => void execFileSync('sh', ['-c', 'printf "%s\\n" "$1" > "$2"', 'sh', text, join(root, 'nmdmB')], { timeout: 10_000 });
-    say('login: one');
-    await waitUntil(() => (read('guest/console.log') ?? '').includes('login: one'), 'the first line');
-    writeFileSync(join(folder, 'console.log'), '');
-    say('login: two');
-    await waitUntil(() => read('guest/console.log') === 'login: two\n', 'the second line alone');
+    await says('login: one');
+    await says('login: two');
     signal(status()!.pid, 'SIGTERM');
     await waitUntil(isOver, 'the end');
-    await waitUntil(() => !psText().includes(`${folder}/supervisor.sh`), 'no reader is left');
+  });
+
+  test('a guest that prints without end fills neither disk nor memory, and no reader is left behind', async () => {
+    const supervisor = start(shell, ['hang']);
+    await waitUntil(isRunning(1), 'the first run');
+    execFileSync('sh', ['-c', '{ head -c 6000000 /dev/zero | tr "\\0" x; echo last words; } > "$0"', join(root, 'nmdmB')], { timeout: 30_000 });
+    const logs = (): string[] => readdirSync(folder).filter((file) => file.startsWith('console.log'));
+    await waitUntil(() => logs().some((file) => (read(`guest/${file}`) ?? '').endsWith('last words\n')), 'the last words');
+    const most = 65_536 + 256 * 4096;
+    signal(status()!.pid, 'SIGTERM');
+    await waitUntil(isOver, 'the end');
+    expect(logs().length).toBeLessThanOrEqual(2);
+    for (const file of logs()) expect([file, statSync(join(folder, file)).size <= most]).toEqual([file, true]);
+    await waitUntil(() => !isGroupAlive(supervisor), 'no process of the group is left');
   });
 
   test('bhyve’s own log does not grow past a mebibyte over reboots', async () => {
@@ -234,6 +245,25 @@ describe.each(shells)('under %s', (shell) => {
   });
 });
 
-const psText = (): string => execFileSync('ps', ['-axww', '-o', 'command'], { encoding: 'utf8' });
+/**
+ * A pipe loses what is written while its reader is about to hang up, which a null modem does not: so it is said until it was heard. Each time is a
+ * hang-up for the reader, as when bhyve ends.
+ */
+async function says(text: string): Promise<void> {
+  await waitUntil(() => {
+    try {
+      const pipe = openSync(join(root, 'nmdmB'), constants.O_WRONLY | constants.O_NONBLOCK);
+      writeSync(pipe, `${text}\n`);
+      closeSync(pipe);
+    } catch {
+      // nobody reads at this moment
+    }
+    return (read('guest/console.log') ?? '').includes(text);
+  }, text);
+}
+
+/** Supervisor, reader and what copies for it are one group. */
+const isGroupAlive = (leader: number): boolean =>
+  execFileSync('ps', ['-axww', '-o', 'pgid,stat'], { encoding: 'utf8' }).split('\n').some((line) => new RegExp(`^\\s*${leader}\\s+[^Z]`).test(line));
 /** A zombie of ours is gone for our purpose. */
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { wireFaultOf } from '../../../src/lib/errors.js';
+import { AgentError, wireFaultOf } from '../../../src/lib/errors.js';
 import { createTestNode, instanceWire, messageOf, putGuest, type NodeSettings, type TestNode } from '../../contract/support/compute-node.js';
 
 let node: TestNode;
@@ -59,6 +59,39 @@ describe('get_vnc_console', () => {
     expect(node.rpc.tokens).toMatchObject([{ console_type: 'novnc', host: '192.0.2.7', port: 5900, internal_access_path: null, instance_uuid: row['uuid'] }]);
     expect(node.rpc.tokens[0]).not.toHaveProperty('token');
     expect(node.log.lines().some((line) => JSON.stringify(line).includes(result.token))).toBe(false);
+  });
+});
+
+describe('get_serial_console', () => {
+  const serial = (type = 'serial'): ReturnType<typeof ask> => ask('get_serial_console', { console_type: type });
+  const withSerial: NodeSettings = { options: { serial: { baseUrl: 'ws://cloud:6083/' } } };
+  const at = (port: number): void => {
+    node.deps.driver.openSerialConsole = async () => ({ host: '192.0.2.7', port });
+    node.deps.driver.admitToSerialConsole = async (_instance, asked) => asked === port;
+  };
+
+  test('gives a token, and an address of the proxy with it', async () => {
+    await make(withSerial);
+    at(10_007);
+    const { result } = (await serial()) as { result: { token: string } };
+    expect(result).toEqual({ host: '192.0.2.7', port: 10_007, internal_access_path: null, token: result.token, access_url: `ws://cloud:6083/?token=${result.token}` });
+    expect(node.rpc.tokens).toMatchObject([{ console_type: 'serial', host: '192.0.2.7', port: 10_007, instance_uuid: row['uuid'], access_url_base: 'ws://cloud:6083/' }]);
+    expect(JSON.stringify(node.log.lines())).not.toContain(result.token);
+    expect([await check('10007', 'serial'), await check('10008', 'serial'), await check('10007'), await check('x', 'serial')].map((one) => one.result)).toEqual([true, false, false, false]);
+  });
+
+  test('is refused as Nova expects: off, of another type, without guest, with every port taken', async () => {
+    expect(await serial()).toEqual({ fault: 'ConsoleTypeUnavailable' });
+    expect(await check('10007', 'serial')).toEqual({ result: false });
+    await make(withSerial);
+    expect(await serial('telnet')).toEqual({ fault: 'ConsoleTypeInvalid' });
+    node.deps.driver.openSerialConsole = async () => null;
+    expect(await serial()).toEqual({ fault: 'InstanceNotFound' });
+    row['vm_state'] = 'building';
+    expect(await serial()).toEqual({ fault: 'InstanceNotReady' });
+    node.deps.driver.openSerialConsole = () => Promise.reject(new AgentError('no-console-port', 'x'));
+    expect(await serial()).toEqual({ fault: 'SocketPortRangeExhaustedException' });
+    expect(node.rpc.tokens).toEqual([]);
   });
 });
 

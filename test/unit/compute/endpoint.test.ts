@@ -43,7 +43,7 @@ describe('the compute endpoint', () => {
   test.each([
     ['reserve_block_device_name', {}, 'InvalidVolume'], ['reserve_block_device_name', { tag: 't' }, 'VolumeTaggedAttachNotSupported'],
     ['reserve_block_device_name', { multiattach: true }, 'MultiattachNotSupportedByVirtDriver'], ['attach_interface', {}, 'AttachInterfaceNotSupported'],
-    ['attach_interface', { tag: 't' }, 'NetworkInterfaceTaggedAttachNotSupported'], ['get_serial_console', { console_type: 'serial' }, 'ConsoleTypeUnavailable'],
+    ['attach_interface', { tag: 't' }, 'NetworkInterfaceTaggedAttachNotSupported'],
     ['prep_snapshot_based_resize_at_dest', {}, 'MigrationPreCheckError'], ['quiesce_instance', {}, 'InstanceQuiesceNotSupported'],
   ])('%s %j is refused as %s', (rpc, args, className) => {
     const refusal = instanceRefusals.find((one) => one.rpc === rpc);

@@ -1,9 +1,8 @@
 /** What bhyve serves beside the machine: the serial console and the screen. QEMU's ends are sockets in a private folder. */
-import { closeSync, constants, existsSync, openSync, writeSync } from 'node:fs';
 import { type Server, type Socket, createConnection, createServer } from 'node:net';
-import { spawnSync } from 'node:child_process';
 import type { ConsolePlan, ScreenPlan } from './bhyve-plan.js';
 import { deviceFailure } from './bhyve-plan.js';
+import { openNullModem } from './null-modem.js';
 import { out, strerror } from './tool.js';
 
 export interface ConsoleServer {
@@ -14,7 +13,7 @@ export interface ConsoleServer {
   close(): void;
 }
 
-interface Sink {
+export interface Sink {
   write(data: Buffer): void;
   /** Called with QEMU's end once it is there. */
   attach(machine: Socket): void;
@@ -53,7 +52,7 @@ async function openSink(plan: Exclude<ConsolePlan, { kind: 'none' }>): Promise<S
     case 'stdio':
       return stdioSink();
     case 'nmdm':
-      return nmdmSink(plan.peer);
+      return openNullModem(plan.peer);
     case 'tcp':
       return tcpSink(plan.host, plan.port);
     default: {
@@ -73,31 +72,6 @@ function stdioSink(): Sink {
       process.stdin.on('error', () => undefined);
     },
     close: () => process.stdin.destroy(),
-  };
-}
-
-/**
- * The other side of the null modem is a FIFO that we hold open: a reader that came first blocks in open until now, one that comes
- * later finds what the pipe could hold, and sees the end of file when bhyve ends. Only the guest's output goes through it.
- */
-function nmdmSink(peer: string): Sink {
-  const own = peer.replace(/[AB]$/, (side) => (side === 'A' ? 'B' : 'A'));
-  const missing = [peer, own].filter((path) => !existsSync(path));
-  if (missing.length > 0) spawnSync('mkfifo', ['-m', '620', ...missing]);
-  const fifo = openSync(peer, constants.O_RDWR | constants.O_NONBLOCK);
-  return {
-    write: (data) => {
-      try {
-        writeSync(fifo, data);
-      } catch (error) {
-        // Nobody reads and the pipe is full: the terminal drops it too.
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      }
-    },
-    attach: () => undefined,
-    close: () => {
-      closeSync(fifo);
-    },
   };
 }
 

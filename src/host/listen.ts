@@ -1,0 +1,56 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { AgentError } from '../lib/errors.js';
+import type { HostConnection, HostListener } from './host.js';
+
+/** See host.ts. */
+export async function listenTcp(address: string, port: number, onConnection: (connection: HostConnection) => void): Promise<HostListener | undefined> {
+  const open = new Set<Socket>();
+  const server = createServer({ pauseOnConnect: true, keepAlive: true }, (socket) => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+    socket.on('error', () => socket.destroy()); // the reading side sees the end
+    onConnection(connectionOn(socket));
+  });
+  server.maxConnections = 8; // the handler keeps one; the others are on their way out
+  if (!(await isListening(server, address, port))) return undefined;
+  server.unref();
+  return {
+    port,
+    close: async () => {
+      for (const socket of open) socket.destroy();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+async function isListening(server: Server, address: string, port: number): Promise<boolean> {
+  try {
+    server.listen({ host: address, port });
+    await once(server, 'listening');
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
+    throw new AgentError('listen-failed', `cannot listen on ${address}: is it an address of this host?`, { cause, details: { address, port } });
+  }
+}
+
+function connectionOn(socket: Socket): HostConnection {
+  return {
+    remote: `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`,
+    input: read(socket),
+    async write(chunk) {
+      if (socket.destroyed || socket.write(chunk)) return;
+      await Promise.race([once(socket, 'drain'), once(socket, 'close')]).catch(() => undefined); // an error ends in close
+    },
+    close: () => socket.destroy(),
+  };
+}
+
+async function* read(socket: Socket): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of socket) yield chunk as Uint8Array;
+  } catch {
+    // Reset by the client, or closed by us: the end either way.
+  }
+}

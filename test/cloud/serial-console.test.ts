@@ -1,0 +1,58 @@
+import { createConnection } from 'node:net';
+import { expect, test } from 'vitest';
+import { until } from './control-plane/index.js';
+import { useLab } from './support/use-lab.js';
+import { webSocket, type ByteStream } from './support/websocket.js';
+
+const lab = useLab();
+
+const enter = (url: string): Promise<ByteStream> => webSocket(url, new URL(url).pathname + new URL(url).search);
+
+/** Reads until `pattern` was seen; gives all that came. */
+async function see(stream: ByteStream, pattern: RegExp): Promise<string> {
+  let seen = '';
+  while (!pattern.test(seen)) seen += (await stream.readSome()).toString();
+  return seen;
+}
+
+/** Whether a connection straight to the guest's port is closed without a byte. */
+const isTurnedAway = (port: number): Promise<boolean> => new Promise((resolve) => {
+  const socket = createConnection(port, '127.0.0.1');
+  socket.on('data', () => resolve(false)).on('error', () => resolve(true)).on('close', () => resolve(true));
+});
+
+test('a user types at the serial console through nova-serialproxy while the log goes on; nobody else gets in, and an agent that died is no end of it', async () => {
+  const { cloud, agent, node, boot } = lab();
+  const { id } = await boot();
+  await cloud.servers.waitConsole(id, /guest: ready/);
+  const url = await cloud.servers.serialUrl(id);
+  const console = await enter(url);
+  await see(console, /tick \d+/);
+  console.write(Buffer.from('hello from outside\r'));
+  await see(console, /guest: typed hello from outside/);
+  const log = await cloud.servers.waitConsole(id, /guest: typed hello from outside/);
+  expect(log).toMatch(/guest: boot 1/);
+
+  const port = Number(/"port":(\d+),"msg":"serial console opened"/.exec(agent.log(5000))?.[1]);
+  expect(port).toBeGreaterThan(10_000);
+  expect(await isTurnedAway(port)).toBe(true);
+  await expect(enter(url.replace(/token=.*/, 'token=00000000-0000-4000-8000-000000000000')).then((stream) => stream.readSome())).rejects.toThrow();
+  await see(console, /tick \d+/); // the session did not notice
+
+  await agent.kill();
+  agent.start();
+  await agent.waitUp(cloud);
+  await expect(see(console, /never/)).rejects.toThrow();
+  const before = /tick (\d+)\s*$/.exec(await cloud.servers.consoleLog(id))?.[1];
+  const again = await enter(await cloud.servers.serialUrl(id));
+  again.write(Buffer.from('still there\r'));
+  await see(again, /guest: typed still there/);
+  await until(20_000, () => 'the log stands still', async () => Number(/tick (\d+)\s*$/.exec(await cloud.servers.consoleLog(id))?.[1]) > Number(before));
+
+  await cloud.servers.action(id, { 'os-stop': null });
+  await cloud.servers.waitStatus(id, 'SHUTOFF');
+  await expect(see(again, /never/)).rejects.toThrow();
+  await expect(cloud.servers.serialUrl(id)).rejects.toMatchObject({ status: 404 });
+  expect(await cloud.servers.consoleLog(id)).toContain('guest: typed still there');
+  expect((await node.leaks()).filter((line) => line.startsWith('process'))).toEqual([]);
+});
