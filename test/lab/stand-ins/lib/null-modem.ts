@@ -20,7 +20,7 @@ const retryMs = 10;
 /** ioctl is not to be had in Node: Perl unlocks the slave (TIOCSPTLCK) and tells its number (TIOCGPTN). */
 function openPair(): { master: number; slavePath: string } {
   const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
-  const program = 'ioctl(STDIN, 0x40045431, pack("i", 0)) or die; my $n = pack("i", 0); ioctl(STDIN, 0x80045430, $n) or die; print unpack("i", $n)';
+  const program = 'my $n = pack("i", 0); ioctl(STDIN, 0x40045431, $n) or die; ioctl(STDIN, 0x80045430, $n) or die; print unpack("i", $n)';
   const { stdout, status } = spawnSync('perl', ['-e', program], { stdio: [master, 'pipe', 'inherit'] });
   if (status !== 0) throw new Error('stand-in: no pseudo-terminal');
   return { master, slavePath: `/dev/pts/${stdout.toString()}` };
