@@ -167,7 +167,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
 
   const host: BhyveHost = {
     files: { ...base.files, writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); } },
-    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, deviceRoot: '/dev', listen: base.listen,
+    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, deviceRoot: '/dev', listen: (...args) => base.listen(...args),
     toolPath: (tool) => `/usr/sbin/${tool}`,
     async run(tool, args, options = {}) {
       calls.push(`${tool} ${args.join(' ')}`);
