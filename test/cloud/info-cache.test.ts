@@ -77,12 +77,15 @@ test("a server's addresses follow its port: another fixed address, a floating on
   }
 });
 
-test('a network info cache that was lost is healed from Neutron', async () => {
-  const { cloud, boot, node } = lab();
-  await agentProcess(node, { DEFAULT: { heal_instance_info_cache_interval: 2 } }).restart(cloud);
+test('a network info cache that was lost while the agent was away is healed from Neutron', async () => {
+  const { agent, cloud, boot, node } = lab();
   const { id, address } = await boot();
+  await agent.stop();
   const socket = join(layoutOf().run, 'mysql/mysql.sock');
   execFileSync('mariadb', ['--no-defaults', '-u', 'root', '-S', socket, 'nova', '-e', `UPDATE instance_info_caches SET network_info = '[]' WHERE instance_uuid = '${id}'`]);
   expect(await addressesOf(cloud, id)).toEqual([]);
+  const healing = agentProcess(node, { DEFAULT: { heal_instance_info_cache_interval: 2 } });
+  healing.start();
+  await healing.waitUp(cloud);
   await shows(cloud, id, [address]);
 });
