@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AgentError } from '../lib/errors.js';
 import { isUuid, parseImageId, type ImageId } from '../lib/ids.js';
+import { cacheImage } from './fetch-image.js';
 import type { HostMethod, Operation } from './operation.js';
 
 const args = z.looseObject({ image_ids: z.array(z.string()).max(10_000) });
@@ -43,7 +44,7 @@ async function cacheOne({ context, deps, log, signal }: Operation<Args>, id: Ima
     throw new AgentError('zfs-out-of-space', 'the pool has too little space for an image that nobody boots from yet', {
       retry: 'later', details: { availableBytes: availableBytes.toString(), neededBytes: neededBytes.toString() } });
   }
-  await deps.storage.ensureImage(image, (downloadSignal) => deps.glance.download(context, id, downloadSignal), { maxBytes: null, signal });
+  await cacheImage(deps, context, image, { maxBytes: null, signal });
   log.info({ image: id }, 'image cached in advance');
   return 'cached';
 }

@@ -1,4 +1,4 @@
-/** An image that a server is to get (build, unshelve, rebuild, rescue): looked at, refused or in the cache, before anything of the server is touched. */
+/** An image that a server is to get (build, unshelve, rebuild, rescue) or that is fetched in advance: looked at, refused or in the cache, before anything of a server is touched. */
 import { AgentError } from '../lib/errors.js';
 import { parseImageId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';

@@ -1,7 +1,7 @@
+import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { AgentError } from '../lib/errors.js';
 import type { FileFollower, TerminalInput } from './host.js';
-import { constants } from 'node:fs';
 
 const chunkBytes = 64 * 1024;
 const mostBehindBytes = 1024 * 1024;

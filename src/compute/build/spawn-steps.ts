@@ -9,14 +9,13 @@ import type { GuestDefinition } from '../../virt/index.js';
 import type { NetworkInfo, PluggedVif } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { deviceMetadata } from '../device-metadata.js';
+import { cacheImage, rootBytesOf } from '../fetch-image.js';
 import { guestDefinition } from '../guest-definition.js';
 import { machineShape, shapeFacts } from '../shape/index.js';
 import { localDiskSteps, rootBus, rootMapping, type LocalDisk } from '../local-disks.js';
 import { defineGuest, plugVifs, startGuest } from '../machine-steps.js';
 import { expectPlugged, type PlugWait } from '../plug-events.js';
 import type { Operation } from '../operation.js';
-
-const GiB = 1024n ** 3n;
 
 type Spawn = Operation<{ instance: NovaObjectOf<'Instance'> }>;
 
@@ -37,8 +36,7 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
   const { args: { instance }, context, deps } = operation;
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const imageId = parseImageId(input.image.id);
-  const rootGiB = instance.get('flavor').get('root_gb');
-  const rootBytes = rootGiB > 0 ? BigInt(rootGiB) * GiB : null;
+  const rootBytes = rootBytesOf(instance.get('flavor'));
   const { rootKind } = machineShape(shapeFacts(instance, deps.driver.capabilities));
   let vifs: NetworkInfo = [];
   let plugged: readonly PluggedVif[] = [];
@@ -53,9 +51,7 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     {
       name: 'cache-image', // the cache is everybody's: no undo
       look: async () => 'not-done',
-      act: async (signal) => {
-        await deps.storage.ensureImage(input.image, (downloadSignal) => deps.glance.download(context, imageId, downloadSignal), { maxBytes: rootBytes, signal });
-      },
+      act: (signal) => cacheImage(deps, context, input.image, { maxBytes: rootBytes, signal }),
       undo: async () => undefined,
     },
     {
