@@ -11,7 +11,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { run } from './setup/commands.mjs';
 import { installModules, modulesFresh } from './setup/node-modules.mjs';
 import { installPackages, packagesPresent } from './setup/packages.mjs';
@@ -38,6 +38,7 @@ const progress = createProgress();
 const began = performance.now();
 const report = mkdtempSync(join(tmpdir(), 'nova-bhyve-test-'));
 const rows = [];
+const failures = [];
 
 const seconds = (from) => (performance.now() - from) / 1000;
 
@@ -66,6 +67,7 @@ async function tier(name) {
     child.once('exit', (status) => resolve(status ?? 1));
   });
   const row = { name, ...countsOf(verdict), seconds: seconds(from) };
+  failures.push(...failuresOf(verdict));
   if (row.passed + row.failed === 0) {
     progress.say(`no test of ${name} was executed`);
     row.failed = 1;
@@ -82,6 +84,24 @@ function countsOf(verdict) {
   return { passed: result.numPassedTests, failed: result.numFailedTests + broken, skipped: result.numPendingTests + result.numTodoTests };
 }
 
+/** Every failed test of one tier, with its file and the first lines of its reason. */
+function failuresOf(verdict) {
+  if (!existsSync(verdict)) return [];
+  return JSON.parse(readFileSync(verdict, 'utf8')).testResults.filter((file) => file.status === 'failed').flatMap((file) => {
+    const tests = file.assertionResults.filter(({ status }) => status === 'failed');
+    const found = tests.length > 0 ? tests : [{ fullName: '(the file itself)', failureMessages: [file.message] }];
+    return found.map(({ fullName, failureMessages }) => ({ test: `${relative(root, file.name)} > ${fullName}`, reason: failureMessages.join('\n').split('\n').slice(0, 12) }));
+  });
+}
+
+/** Repeats the failures after all logs: a CI that keeps only the end of a long output still says what failed. */
+function showFailures() {
+  for (const { test, reason } of failures.slice(0, 20)) {
+    progress.say(`\nfailed: ${test}\n${reason.map((line) => `    ${line.slice(0, 400)}`).join('\n')}`);
+  }
+  if (failures.length > 20) progress.say(`\n… and ${String(failures.length - 20)} more, above`);
+}
+
 /** The trouble that the services wrote down, so that a failure in CI can be understood from its output alone. */
 function showLogs() {
   const nodes = join(labRoot, 'nodes');
@@ -96,6 +116,7 @@ function showLogs() {
 }
 
 function summary() {
+  showFailures();
   progress.say(`\n${'step'.padEnd(18)}${'passed'.padStart(8)}${'failed'.padStart(8)}${'skipped'.padStart(9)}${'seconds'.padStart(10)}`);
   for (const row of rows) {
     progress.say(`${row.name.padEnd(18)}${String(row.passed).padStart(8)}${String(row.failed).padStart(8)}${String(row.skipped).padStart(9)}${row.seconds.toFixed(1).padStart(10)}`);
