@@ -21,6 +21,8 @@
  * with control characters gets through.
  */
 export { parseSaveMeta, maxMetaBytes } from './parse-save-meta.js';
+export { describeSave, type PartSize, type SaveDescription, type StateMember } from './describe-save.js';
+export { diffSaves, type SaveChange } from './diff-saves.js';
 export { faultsOfSave } from './faults-of-save.js';
 export { whyUnsavable } from './why-unsavable.js';
 export type { IntegerType, SavableDevice, SaveExpectation, SaveFamily, SaveMeta, SaveSizes, SavedPart, StateNode } from './types.js';

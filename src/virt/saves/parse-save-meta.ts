@@ -1,5 +1,6 @@
 import { damaged } from './damaged.js';
 import { parseExactJson, type ExactJson } from './exact-json.js';
+import { freeName } from './free-name.js';
 import { asList, asObject, integerMember, maxInteger, member, nameMember, type JsonObject } from './members.js';
 import { parseState } from './parse-state.js';
 import type { SavedPart, SaveFamily, SaveMeta, StateNode } from './types.js';
@@ -87,10 +88,4 @@ function noteNumber(numbers: Map<bigint, string>, number: bigint, path: string):
 function parseParameters(entry: JsonObject, path: string): StateNode {
   const parameters: ExactJson = entry.get('device_params') ?? [];
   return parseState(parameters, `${path}.device_params`);
-}
-
-function freeName(taken: ReadonlyMap<string, unknown>, name: string): string {
-  let free = name;
-  for (let count = 2; taken.has(free); count += 1) free = `${name}#${count}`;
-  return free;
 }

@@ -8,7 +8,7 @@ import type { ExactJson } from './exact-json.js';
 import { asList, asObject, type JsonObject } from './members.js';
 import type { IntegerType, StateNode } from './types.js';
 
-const memberName = /^[\x21-\x23\x25-\x7e]+$/; // visible, and no `$`
+const memberName = /^[\x21-\x23\x25-\x2d\x2f-\x7e]+$/; // visible; no `$`, and no `.`, which parts paths
 const integerTypes: Readonly<Record<string, IntegerType>> = {
   int8: 'int8', int16: 'int16', int32: 'int32', int64: 'int64', uint8: 'uint8', uint16: 'uint16', uint32: 'uint32', uint64: 'uint64',
 };
