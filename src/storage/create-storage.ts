@@ -14,6 +14,7 @@ import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } 
 import { containerProperties, createInstanceDisks } from './instance-disks.js';
 import { createKeptDisks } from './kept-disks.js';
 import { createDiskReplacements } from './replace-disk.js';
+import { createStillDisks } from './still-disks.js';
 import type { NodeStorage } from './types.js';
 import { createZfs, type Properties, type Zfs } from './zfs.js';
 
@@ -67,6 +68,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
     ...createInstanceDisks(disks),
     ...createDiskReplacements(disks),
     ...createKeptDisks(disks),
+    ...createStillDisks(disks),
     ...createDiskSnapshots({ host, zfs, layout, scratch, clock, log, limits: converterLimits }),
     prepare: () => prepare({ host, zfs, layout, log, scratch }),
     usage: () => usage(zfs, layout),

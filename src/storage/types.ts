@@ -45,6 +45,9 @@ export interface DiskContent extends ImageContent {
   readonly diskFormat: 'raw' | 'qcow2';
 }
 
+/** What tells the disks of an instance in one state from any other, by role; opaque, compared as text. */
+export type DiskEvidence = Readonly<Record<string, string>>;
+
 /** Opens the image's octets; called at most once per download. */
 export type OpenImage = (signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
 
@@ -89,6 +92,15 @@ export interface NodeStorage {
   revertDisks(instance: InstanceUuid, move: string): Promise<void>;
   /** Removes the marks; there is no going back then. Idempotent. */
   forgetKept(instance: InstanceUuid, move: string): Promise<void>;
+  /**
+   * Marks the present state of all disks of the instance at one moment, for a guest that was saved right before and has ended. Idempotent; an earlier mark
+   * goes. AgentError `disk-missing`.
+   */
+  holdStill(instance: InstanceUuid): Promise<DiskEvidence>;
+  /** Equal to what `holdStill` gave as long as no disk was written, changed for another, added or removed since. */
+  stillness(instance: InstanceUuid): Promise<DiskEvidence>;
+  /** Removes the marks; idempotent. */
+  letGo(instance: InstanceUuid): Promise<void>;
   /** The instance's disks, in the order in which a machine has them: root, ephemerals, swap, rescue. */
   disks(instance: InstanceUuid): Promise<readonly DiskInfo[]>;
   /** Renames one disk (with its snapshots) to the graveyard; idempotent; `reap` frees it. */

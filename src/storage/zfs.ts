@@ -14,7 +14,8 @@ const TIMEOUT_MS = 60_000;
 const DESTROY_TIMEOUT_MS = 600_000;
 const LIST_BYTES = 64 * 1024 * 1024;
 const LIST_ATTEMPTS = 5;
-const PROPERTY = /^[a-z][a-z0-9.:_-]*$/;
+/** `written@SNAPSHOT` is the one with a name of ours in it. */
+const PROPERTY = /^[a-z][a-z0-9.:_-]*$|^written@[a-z]+$/;
 
 export type DatasetType = 'filesystem' | 'volume' | 'snapshot';
 
@@ -35,6 +36,8 @@ export interface Zfs {
   createVolume(name: string, bytes: bigint, properties: Readonly<Record<string, string>>): Promise<void>;
   /** The properties are set in the same transaction. */
   snapshot(name: string, properties?: Readonly<Record<string, string>>): Promise<void>;
+  /** Several snapshots in one transaction: of one moment, and all or none. */
+  snapshotTogether(names: readonly string[]): Promise<void>;
   /** The properties are set in the same transaction as the clone: there is never one without them. */
   clone(snapshot: string, name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   set(name: string, properties: Readonly<Record<string, string>>): Promise<void>;
@@ -83,6 +86,10 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
     async snapshot(name, properties = {}) {
       assert(name.includes('@'), 'the name of a snapshot has an @');
       await call('snapshot', name, ['snapshot', ...setters(properties), below(name)]);
+    },
+    async snapshotTogether(names) {
+      assert(names.length > 0 && names.every((name) => name.includes('@')), 'the name of a snapshot has an @');
+      await call('snapshot', names[0]!, ['snapshot', ...names.map(below)]);
     },
     async clone(snapshot, name, properties) {
       assert(snapshot.includes('@'), 'a clone is made from a snapshot');

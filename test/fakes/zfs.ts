@@ -16,6 +16,8 @@ export interface FakeDataset {
   readonly isSparse: boolean;
   readonly guid: number;
   readonly creation: number;
+  /** Grows with each write; a snapshot has what its volume had. */
+  writes: number;
 }
 
 /** What happens to device nodes; a contract test lets real files follow. */
@@ -40,6 +42,8 @@ export interface FakeZfs {
   readonly datasets: Map<string, FakeDataset>;
   /** Volumes that somebody has open: destroying them is refused as busy. */
   readonly open: Set<string>;
+  /** The guest (or anybody) writes to a volume. */
+  write(name: string): void;
   /** Octets that are in use besides the datasets. */
   foreignBytes: bigint;
 }
@@ -63,7 +67,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   const datasets = new Map<string, FakeDataset>();
   let nextGuid = 1;
   const add = (name: string, type: FakeDataset['type'], fields: Partial<FakeDataset> = {}): FakeDataset => {
-    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, isSparse: true, guid: nextGuid++, creation: options.nowSeconds?.() ?? 1_795_410_000, ...fields };
+    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, isSparse: true, guid: nextGuid++, creation: options.nowSeconds?.() ?? 1_795_410_000, writes: 0, ...fields };
     datasets.set(name, dataset);
     return dataset;
   };
@@ -72,6 +76,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     datasets,
     open: new Set(),
     foreignBytes: 0n,
+    write: (name) => void (existing(name).writes += 1),
     run(args) {
       try {
         return { code: 0, stdout: dispatch(args), stderr: '' };
@@ -133,6 +138,10 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
 
   function builtIn(dataset: FakeDataset, property: string): { value: string; source: string } | undefined {
     const plain = (value: string): { value: string; source: string } => ({ value, source: '-' });
+    if (property.startsWith('written@')) {
+      const since = datasets.get(`${dataset.name}${property.slice('written'.length)}`);
+      return plain(since === undefined ? '-' : String((dataset.writes - since.writes) * 8192));
+    }
     switch (property) {
       case 'type': return plain(dataset.type);
       case 'volsize': return dataset.type === 'filesystem' ? plain('-') : { value: String(dataset.volsize), source: dataset.type === 'volume' ? 'local' : '-' };
@@ -199,13 +208,17 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   }
 
   function snapshot(args: readonly string[]): string {
-    const { values, operands: [name] } = parse(args, '', 'o');
-    if (name?.includes('@') !== true) throw usage('');
-    const dataset = datasets.get(parentOf(name));
-    if (dataset === undefined) throw new Refusal(`cannot open '${parentOf(name)}': dataset does not exist\nusage:\n`, 2);
-    if (datasets.has(name)) throw new Refusal(`cannot create snapshot '${name}': dataset already exists\n`);
-    const taken = add(name, 'snapshot', { own: assignments(name, values.get('o') ?? [], 'create'), volsize: dataset.volsize });
-    nodes.snapshotted?.(taken, dataset);
+    const { values, operands } = parse(args, '', 'o');
+    if (operands.length === 0 || operands.some((name) => !name.includes('@'))) throw usage('');
+    for (const name of operands) {
+      if (!datasets.has(parentOf(name))) throw new Refusal(`cannot open '${parentOf(name)}': dataset does not exist\nusage:\n`, 2);
+      if (datasets.has(name)) throw new Refusal(`cannot create snapshot '${name}': dataset already exists\n`);
+    }
+    for (const name of operands) {
+      const dataset = existing(parentOf(name));
+      const taken = add(name, 'snapshot', { own: assignments(name, values.get('o') ?? [], 'create'), volsize: dataset.volsize, writes: dataset.writes });
+      nodes.snapshotted?.(taken, dataset);
+    }
     return '';
   }
 
