@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { chmod, copyFile, link, lstat, mkdir, open, readdir, rename, rm, stat, truncate, type FileHandle } from 'node:fs/promises';
+import { chmod, copyFile, link, lstat, mkdir, open, readdir, rename, rm, stat, statfs, truncate, type FileHandle } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, relative } from 'node:path';
 import { assert } from '../lib/assert.js';
 import { AgentError } from '../lib/errors.js';
@@ -27,6 +27,14 @@ export function createFiles(): HostFiles {
     truncate: (path, bytes) => guard('truncate', path, () => truncate(path, bytes)),
     exists: (path) => guard('look at', path, async () => (await statOrUndefined(path)) !== undefined),
     sizeBytes: (path) => guard('look at', path, async () => (await statOrUndefined(path))?.size),
+    freeBytes: (folder) => guard('look at', folder, async () => {
+      const { bavail, bsize } = await statfs(folder, { bigint: true });
+      return bavail * bsize;
+    }),
+    sync: (path) => guard('write', path, async () => {
+      await withHandle(await open(path, 'r+'), (handle) => handle.sync());
+      await syncFolder(dirname(path));
+    }),
     list: (path) => guard('list', path, () => list(path)),
     openSink: (path, mode = 0o600) => guard('create', path, () => openSink(path, mode)),
     openSource: (path, range) => openSource(path, range),

@@ -65,6 +65,10 @@ export interface HostFiles {
   truncate(path: string, bytes: number): Promise<void>;
   exists(path: string): Promise<boolean>;
   sizeBytes(path: string): Promise<bigint | undefined>;
+  /** What may still be written by us on the file system of a folder that exists. */
+  freeBytes(folder: string): Promise<bigint>;
+  /** Brings to the disk what somebody else wrote into a file, and its name. */
+  sync(path: string): Promise<void>;
   /** Names in a folder, sorted; empty if it does not exist. */
   list(path: string): Promise<string[]>;
   /** Writable sink for a download: `write`, then exactly one of `commit` (fsync) or `abort` (removes). */

@@ -38,11 +38,13 @@ export interface FakeDisk {
   readonly folders: Set<string>;
   /** Paths that exist without content (device nodes). */
   readonly nodes: Set<string>;
+  /** What is left of the file system, whatever is written. */
+  freeBytes: bigint;
 }
 
 export function createFakeHost(options: { deviceRoot?: string; tools?: Partial<Record<ToolName, FakeTool>> } = {}): FakeHost {
   const tools = new Map<ToolName, FakeTool>(Object.entries(options.tools ?? {}) as [ToolName, FakeTool][]);
-  const disk: FakeDisk = { files: new Map(), folders: new Set(['/']), nodes: new Set() };
+  const disk: FakeDisk = { files: new Map(), folders: new Set(['/']), nodes: new Set(), freeBytes: 1n << 40n };
   const commands: string[] = [];
   const sysctls = new Map<string, string>();
   const run = async (tool: ToolName, args: readonly string[], runOptions: RunOptions = {}, source?: AsyncIterable<Uint8Array>): Promise<RunResult> => {
@@ -166,6 +168,8 @@ function createFakeFiles(disk: FakeDisk): HostFiles {
       const content = files.get(path);
       return content !== undefined ? BigInt(content.length) : exists(path) ? 0n : undefined;
     },
+    freeBytes: async () => disk.freeBytes,
+    sync: async (path) => void need(path),
     follow: async (path) => {
       let position = files.get(path)?.length ?? 0;
       return {

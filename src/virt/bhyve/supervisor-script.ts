@@ -10,7 +10,8 @@
  *                              write verdict ▶ clean /dev/vmm ▶ end the console reader ▶ remove status
  *
  * Arguments: FOLDER NAME BHYVE BHYVECTL CONSOLE VMM-ENTRY EVENTS BOOT LOG-LIMIT (octets of the console's log; a full one is kept beside a new one). It keeps `status` and `verdict` (see verdict.ts) by rename, and touches
- * EVENTS/NAME after each change, so that the agent sees all guests with one readdir.
+ * EVENTS/NAME after each change, so that the agent sees all guests with one readdir. A file
+ * `restore` names a saved guest that the first run of bhyve goes on with; any later one starts cold.
  *
  * The braces of sh parameter expansion are avoided on purpose: this is a template literal.
  */
@@ -143,6 +144,13 @@ hold_to_limits() {
 /bin/sh "$0" --console "$folder" "$console" "$limit" >/dev/null 2>&1 &
 reader=$!
 
+# Of the first run only, whatever becomes of us: a guest that went on must never go back.
+restore=
+if [ -f restore ]; then
+	read -r restore <restore
+	rm -f restore
+fi
+
 run=0
 quick=0
 cleaned_again=no
@@ -152,8 +160,13 @@ while :; do
 	run=$((run + 1))
 	began=$(date +%s)
 	keep_log_small
-	"$bhyve" -k bhyve.conf "$name" >>bhyve.log 2>&1 &
+	if [ -n "$restore" ]; then
+		"$bhyve" -k bhyve.conf -r "$restore" "$name" >>bhyve.log 2>&1 &
+	else
+		"$bhyve" -k bhyve.conf "$name" >>bhyve.log 2>&1 &
+	fi
 	pid=$!
+	restore=
 	hold_to_limits "$pid"
 	status running
 	wait_for "$pid"

@@ -222,6 +222,15 @@ describe('files', () => {
     expect(await readdir(at('outside'))).toEqual(['precious']);
   });
 
+  test('of others are brought to the disk, and the room that is left is a number', async () => {
+    await host.files.writeAtomic(at('f'), 'text');
+    await host.files.sync(at('f'));
+    expect(await host.files.readText(at('f'))).toBe('text');
+    await expect(host.files.sync(at('none'))).rejects.toMatchObject({ code: 'file-failed' });
+    expect(await host.files.freeBytes(at(''))).toBeGreaterThan(0n);
+    await expect(host.files.freeBytes(at('none'))).rejects.toMatchObject({ code: 'file-failed' });
+  });
+
   test('are moved, copied and cut', async () => {
     await writeFile(at('a'), '0123456789');
     await host.files.copy(at('a'), at('b'), 0o644);

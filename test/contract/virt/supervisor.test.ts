@@ -24,7 +24,8 @@ let started: number[];
 /** bhyve's stand-in: each run takes the next line of `plan`: a status to exit with, or `hang`. A trapped TERM is the power button. */
 const fakeBhyve = `#!/bin/sh
 echo "$@" >> "$ROOT/runs"
-: > "$ROOT/dev/vmm/$3"
+for last in "$@"; do :; done
+: > "$ROOT/dev/vmm/$last"
 read -r step < "$ROOT/plan"
 sed -i 1d "$ROOT/plan"
 echo "bhyve says $step"
@@ -102,6 +103,22 @@ describe.each(shells)('under %s', (shell) => {
     expect(verdict()).toMatchObject({ exit: 2 });
     expect(lines('runs')).toHaveLength(3);
     expect(lines('bhyvectl-calls')).toHaveLength(1);
+  });
+
+  test('a saved guest is restored by the first run only: when it reboots it starts cold, and the name of the save is gone before that', async () => {
+    writeFileSync(join(folder, 'restore'), '/a path/suspended/ram\n');
+    start(shell, ['0', 'hang']);
+    await waitUntil(isRunning(2), 'the second run');
+    expect(lines('runs')).toEqual([`-k bhyve.conf -r /a path/suspended/ram ${name}`, `-k bhyve.conf ${name}`]);
+    expect(readdirSync(folder)).not.toContain('restore');
+  });
+
+  test('a guest that bhyve does not restore stays off', async () => {
+    writeFileSync(join(folder, 'restore'), '/suspended/ram\n');
+    start(shell, ['1']);
+    await waitUntil(isOver, 'the end');
+    expect(lines('runs')).toHaveLength(1);
+    expect(verdict()).toMatchObject({ exit: 1, isStopping: false, isSuspending: false });
   });
 
   test('each run of a guest with limits is held to all of them; a rule that fails is told in the log and the guest runs on', async () => {
