@@ -27,6 +27,7 @@ export function makeNode(config: Config, log: Logger, metrics: Metrics): NodePar
     host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
     vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null,
     serial: serialOptionsOf(config), bootMessagesPath: agent.boot_messages, consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
+    mayRestore: bhyve.save_restore === 'auto',
   });
   const limit = config.compute.max_concurrent_disk_ops;
   const storage = createStorage({

@@ -99,7 +99,7 @@ export function describeAbilities(capabilities: HostCapabilities): { can: string
     ['run guests', capabilities.canVirtualize && capabilities.firmware !== null],
     ['keep UEFI variables per guest', capabilities.firmware !== null && capabilities.firmware.vars !== null],
     ['VNC consoles', capabilities.hasFramebuffer],
-    ['suspend and resume', capabilities.hasSnapshot],
+    ['suspend and resume', capabilities.saveRestore.status === 'ready'],
   ];
   const named = (wanted: boolean): string[] => abilities.filter(([, is]) => is === wanted).map(([name]) => name);
   return { can: named(true), cannot: named(false) };

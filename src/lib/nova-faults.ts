@@ -31,6 +31,8 @@ export const novaFaults = {
       { instance_uuid: uuid, attr, state, method }),
   instanceNotRunning: (uuid: string): NovaFault =>
     nova('InstanceNotRunning', 400, `Instance ${uuid} is not running.`, { instance_id: uuid }),
+  instanceSuspendFailure: (reason: string): NovaFault => nova('InstanceSuspendFailure', 400, `Failed to suspend instance: ${reason}`, { reason }),
+  instanceResumeFailure: (reason: string): NovaFault => nova('InstanceResumeFailure', 400, `Failed to resume instance: ${reason}`, { reason }),
   instancePasswordSetFailed: (uuid: string, reason: string): NovaFault =>
     nova('InstancePasswordSetFailed', 500, `Failed to set admin password on ${uuid} because ${reason}`, { instance: uuid, reason }),
   socketPortRangeExhausted: (host: string): NovaFault =>

@@ -4,7 +4,8 @@
  */
 import type { InstanceUuid } from '../lib/ids.js';
 import type { PowerState } from '../objects/index.js';
-import type { DiskBus, DiskRole } from '../storage/index.js';
+import type { DiskBus, DiskEvidence, DiskRole } from '../storage/index.js';
+import type { SaveFamily } from './saves/index.js';
 
 export { powerStates, type PowerState } from '../objects/index.js';
 export type { DiskBus } from '../storage/index.js';
@@ -110,6 +111,11 @@ export interface HostCapabilities {
   readonly firmware: { readonly code: string; readonly vars: string | null } | null;
   /** Exit status of a suspended guest, where known. */
   readonly suspendExit: 0 | 5 | null;
+  /**
+   * Whether guests may be saved and restored here: only after a self-test has done it with this bhyve, kernel and processor. `models` of devices came back in
+   * it, in files of `family`.
+   */
+  readonly saveRestore: { readonly status: 'ready' | 'untested' | 'impossible'; readonly reason: string; readonly family: SaveFamily | null; readonly models: readonly string[] };
   /** Each probe with its answer, for `nova-bhyve check`. */
   readonly findings: readonly { readonly probe: string; readonly answer: string; readonly isOk: boolean; readonly advice: string | null }[];
 }
@@ -158,6 +164,27 @@ export interface HypervisorDriver {
    */
   pause(instance: InstanceUuid): Promise<void>;
   unpause(instance: InstanceUuid): Promise<void>;
+  /**
+   * Why the guest cannot be saved now, in a sentence for its user; null if it can. To be asked before `suspend`, which refuses for the same reasons: a host
+   * without a passed self-test, a device that would be lost, a guest that is paused, too little room.
+   */
+  whyNoSuspend(instance: InstanceUuid): Promise<string | null>;
+  /**
+   * Saves a running guest with its memory and ends it; one that is saved already is left alone. A save that was cut short by the end of the agent is waited for
+   * and completed. `holdDisks` is called when the guest has ended, before anything can touch its disks. AgentError `guest-not-running`,
+   * `guest-not-savable` (nothing was touched), `guest-suspend-failed` (the guest goes on, or has ended without a save: the message says which),
+   * `guest-suspend-unfinished` (bhyve neither finished nor gave up; everything is left as it is).
+   */
+  suspend(instance: InstanceUuid, options: { readonly holdDisks: () => Promise<DiskEvidence>; readonly signal: AbortSignal }): Promise<void>;
+  /** There is a complete save of the guest, whatever it is worth by now. */
+  hasSave(instance: InstanceUuid): Promise<boolean>;
+  /**
+   * Goes on with a saved guest; its save is removed once it runs. Running already = fine, and the save goes. `disks` are as they are now. AgentError
+   * `save-missing`, `save-damaged`, `save-mismatch` (nothing was touched), `guest-resume-failed` (the guest is off, the save is kept).
+   */
+  resume(instance: InstanceUuid, options: { readonly disks: DiskEvidence; readonly signal: AbortSignal }): Promise<void>;
+  /** Removes the save; none is fine. The guest starts cold then. */
+  dropSave(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */
   injectNmi(instance: InstanceUuid): Promise<void>;
   /** Stops by force if needed and removes the folder with all files. */

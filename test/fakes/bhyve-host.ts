@@ -5,11 +5,12 @@
 import { dirname } from 'node:path';
 import { AgentError } from '../../src/lib/errors.js';
 import type { Host, ProcessInfo, RunResult, ToolName } from '../../src/host/index.js';
+import { goodSaves, memoryIn, saveOf, type SavingHost } from './bhyve-saves.js';
 import { createFakeHost } from './host.js';
 import { createFakeIfconfig, type FakeIfconfig } from './ifconfig.js';
 import type { VirtualClock } from './virtual-clock.js';
 
-interface RunningGuest { name: string; pid: number; supervisorPid: number | null; folder: string; events: string; run: number; boot: string; hasAcpi: boolean; ignoresButton: boolean; nmis: number }
+interface RunningGuest { name: string; pid: number; supervisorPid: number | null; folder: string; events: string; run: number; boot: string; hasAcpi: boolean; ignoresButton: boolean; nmis: number; memory: string; isSaving: boolean }
 
 /** Files as other programs write them: past the agent's own calls. */
 export interface OutsideFiles {
@@ -33,6 +34,10 @@ export interface BhyveHost extends Host {
   readonly answers: Map<string, RunResult>;
   /** What the next bhyve does instead of running. */
   failNextStart: { exit: number; says: string } | null;
+  /** How it saves and restores. */
+  readonly saves: SavingHost;
+  /** Octets that are free on every file system. */
+  freeBytes: bigint;
   guest(name: string): RunningGuest | undefined;
   /** The guest ends bhyve with this status (128+n for a signal). */
   exit(name: string, status: number): void;
@@ -66,6 +71,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     drop: (path) => void disk.files.delete(path),
     modes,
   };
+  files.put('/usr/sbin/bhyve', 'the program');
   for (const part of ['CODE', 'VARS']) files.put(`/usr/local/share/edk2-bhyve/BHYVE_UEFI_${part}.fd`, part);
   const ifconfig = createFakeIfconfig();
   const sysctls = new Map(transcriptSysctls);
@@ -73,6 +79,8 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
   const guests = new Map<string, RunningGuest>();
   const calls: string[] = [];
   const answers = new Map<string, RunResult>();
+  const saves = goodSaves();
+  let cycles = 8_469_476_573;
   let nextPid = 1000;
   const seconds = (): number => Math.floor(clock.now().getTime() / 1000);
   const ok = (stdout = '', code = 0, stderr = ''): RunResult => ({ code, stdout, stderr });
@@ -99,9 +107,42 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       files.put(`/dev/vmm/${guest.name}`, '');
       return end(guest, exit);
     }
+    const restored = guest.run === 1 ? files.text(`${guest.folder}/restore`)?.trim() : undefined;
+    files.drop(`${guest.folder}/restore`);
+    guest.memory = restored === undefined ? `cold start ${nextPid}` : memoryIn(disk.files.get(restored)!);
+    if (restored !== undefined) calls.push(`bhyve -k bhyve.conf -r ${restored} ${guest.name}`);
     guest.pid = addProcess(`bhyve: ${guest.name}`, guest.supervisorPid ?? 1).pid;
     files.put(`/dev/vmm/${guest.name}`, '');
+    if (restored !== undefined && saves.restore === 'refused') {
+      files.append(`${guest.folder}/bhyve.log`, 'Failed to restore kernel structs.\n');
+      return end(guest, 1);
+    }
+    if (restored !== undefined && saves.restore === 'crashes') clock.after(500, () => end(guest, 139));
     writeStatus(guest);
+  }
+
+  /** As bhyve does it: files first, the description last; then it ends, or goes on. */
+  function suspend(guest: RunningGuest, path: string): RunResult {
+    if (saves.outcome === 'refused' || isStopped(guest)) return ok('', 64);
+    guest.isSaving = true;
+    const written = saveOf(guest.name, files.text(`${guest.folder}/bhyve.conf`) ?? '', guest.memory, saves.family);
+    const put = (name: string, content: Uint8Array): void => { if (disk.folders.has(dirname(path))) disk.files.set(`${path}${name}`, content); };
+    put('.kern', new Uint8Array());
+    put('', written.ram.subarray(0, written.ram.length / 2));
+    put('.meta', new Uint8Array());
+    if (saves.outcome === 'stuck') return ok('', 64);
+    clock.after(saves.tookMs, () => {
+      guest.isSaving = false;
+      if (saves.outcome === 'fails') return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
+      if (!guests.has(guest.name)) return undefined;
+      if (saves.outcome === 'dies') return end(guest, 139);
+      put('', written.ram);
+      put('.kern', written.kern);
+      put('.meta', Buffer.from(saves.outcome === 'cut' ? written.meta.slice(0, written.meta.length / 2) : written.meta));
+      files.drop(`/dev/vmm/${guest.name}`);
+      return end(guest, saves.exit);
+    });
+    return ok('', 64);
   }
 
   const isStopped = (guest: RunningGuest): boolean => processTable.get(guest.pid)?.state === 'T';
@@ -110,8 +151,9 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     processTable.delete(guest.pid);
     if (guest.supervisorPid === null) return void guests.delete(guest.name);
     const isStopping = files.text(`${guest.folder}/stop`) !== undefined;
-    if (status === 0 && !isStopping) return startBhyve(guest);
-    files.put(`${guest.folder}/verdict`, `exit=${status}\nat=${seconds()}\nstopping=${isStopping ? 'yes' : 'no'}\nsuspending=no\nrun=${guest.run}\nreason=\n`);
+    const isSuspending = files.text(`${guest.folder}/suspending`) !== undefined;
+    if (status === 0 && !isStopping && !isSuspending) return startBhyve(guest);
+    files.put(`${guest.folder}/verdict`, `exit=${status}\nat=${seconds()}\nstopping=${isStopping ? 'yes' : 'no'}\nsuspending=${isSuspending ? 'yes' : 'no'}\nrun=${guest.run}\nreason=\n`);
     files.drop(`/dev/vmm/${guest.name}`);
     files.drop(`${guest.folder}/status`);
     processTable.delete(guest.supervisorPid);
@@ -122,7 +164,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
   function daemon(args: readonly string[]): RunResult {
     const [, , sh, script = '', folder = '', name = '', , , , , events = '', boot = ''] = args;
     const supervisor = addProcess(`${sh} ${script} ${folder} ${name} …`);
-    const guest: RunningGuest = { name, pid: 0, supervisorPid: supervisor.pid, folder, events, run: 0, boot, hasAcpi: true, ignoresButton: false, nmis: 0 };
+    const guest: RunningGuest = { name, pid: 0, supervisorPid: supervisor.pid, folder, events, run: 0, boot, hasAcpi: true, ignoresButton: false, nmis: 0, memory: '', isSaving: false };
     guests.set(name, guest);
     startBhyve(guest);
     return ok();
@@ -142,13 +184,17 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       if (guest !== undefined) guest.nmis += 1;
       return ok();
     }
+    const path = args.find((arg) => arg.startsWith('--suspend='))?.slice('--suspend='.length);
+    if (path !== undefined) return guest === undefined ? ok('', 61, 'connect() failed: Connection refused\n') : suspend(guest, path);
     if (args.includes('--force-poweroff')) {
       if (guest === undefined) return ok('errno = 37\n', 255);
       if (isStopped(guest)) return ok(); // nobody is there to act on it
       end(guest, 1);
       return ok();
     }
-    return ok('vcpu0 stats:\nResident memory                         \t40960\nvcpu total runtime                      \t8469476573\n');
+    // Processors that stand still for a save run no cycles.
+    if (guest?.isSaving !== true) cycles = 8_469_476_573 + clock.monotonicMs() * 1000;
+    return ok(`vcpu0 stats:\nResident memory                         \t40960\nvcpu total runtime                      \t${cycles}\n`);
   }
 
   function bhyve(args: readonly string[]): RunResult {
@@ -167,7 +213,9 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
 
   const host: BhyveHost = {
     files: { ...base.files, writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); } },
-    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, deviceRoot: '/dev', listen: (...args) => base.listen(...args),
+    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, saves,
+    get freeBytes() { return disk.freeBytes; },
+    set freeBytes(bytes) { disk.freeBytes = bytes; }, deviceRoot: '/dev', listen: (...args) => base.listen(...args),
     toolPath: (tool) => `/usr/sbin/${tool}`,
     async run(tool, args, options = {}) {
       calls.push(`${tool} ${args.join(' ')}`);

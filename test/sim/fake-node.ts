@@ -78,6 +78,14 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
         await half?.();
       }
     },
+    async holdStill(instance: InstanceUuid, half?: Half) {
+      refuseWhileOpen(world, instance);
+      await half?.();
+      world.still.add(instance);
+      return evidence(world, instance);
+    },
+    stillness: async (instance: InstanceUuid) => evidence(world, instance),
+    letGo: async (instance: InstanceUuid) => { world.still.delete(instance); },
     disks: async (instance: InstanceUuid) => [...(world.disks.get(instance)?.keys() ?? [])].sort((a, b) => rolePlace(a) - rolePlace(b)).map((role) => diskInfo(world, instance, role)),
     async buryDisk(instance: InstanceUuid, role: DiskRole) {
       if (world.disks.get(instance)?.has(role) !== true) return;
@@ -90,6 +98,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       refuseWhileOpen(world, instance);
       if (!world.disks.delete(instance)) return;
       world.graveyard.push(instance);
+      world.still.delete(instance);
       for (const map of [world.kept, world.successors]) for (const key of [...map.keys()]) if (key.startsWith(instance)) map.delete(key);
       for (const [operation, owner] of world.snapshots) if (owner === instance) world.snapshots.delete(operation);
     },
@@ -117,8 +126,15 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     dropImage: async () => false,
   };
   return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'fillDisk', 'replaceFromImage',
-    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot']);
+    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot']);
 }
+
+/** A disk that is not held is evidence of nothing; each start of the guest writes to its disks. */
+const evidence = (world: World, instance: InstanceUuid): Record<string, string> => {
+  const guest = world.folders.get(instance);
+  const starts = guest === undefined || guest === 'empty' ? 0 : guest.starts;
+  return Object.fromEntries([...(world.disks.get(instance)?.keys() ?? [])].map((role) => [role, world.still.has(instance) ? `as after start ${starts}` : 'not held']));
+};
 
 /** The effect's middle comes last, after arguments that may be left out. */
 const halfOf = (rest: readonly unknown[]): Half | undefined => rest.at(-1) as Half | undefined;
@@ -187,7 +203,10 @@ export function fakePlugger(world: World, crash: CrashRecorder): Plugger {
 export const capabilities: HostCapabilities = {
   architecture: 'amd64', release: '13.2', osReleaseDate: 1302001, cpuModel: 'sim', cpuVendor: 'AMD', cpuFeatures: [], hasVmm: true, canVirtualize: true, maxVcpusPerGuest: 16,
   deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
+  saveRestore: { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] },
 };
+
+const readyHost: HostCapabilities['saveRestore'] = { status: 'ready', reason: 'self-test passed', family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci'] };
 
 export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver {
   const guestOf = (instance: InstanceUuid): Guest | undefined => {
@@ -202,6 +221,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
   const powerOf = (instance: InstanceUuid): PowerState => {
     const state = stateOf(instance);
     if (state.kind === 'running') return state.isPaused ? powerStates.paused : powerStates.running;
+    if (guestOf(instance)?.save !== undefined) return powerStates.suspended;
     return state.kind === 'stopped' ? powerStates.shutdown : powerStates.noState;
   };
   const end = (guest: Guest): void => {
@@ -214,7 +234,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     throw new AgentError('guest-not-running', `guest ${instance} does not run`, { wire: novaFaults.instanceNotRunning(instance) });
   };
   const base = {
-    capabilities,
+    capabilities: { ...capabilities, get saveRestore() { return world.canSave ? readyHost : capabilities.saveRestore; } },
     list: async () => [...world.folders.keys()],
     state: async (instance: InstanceUuid) => stateOf(instance),
     powerState: async (instance: InstanceUuid) => powerOf(instance),
@@ -224,7 +244,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       if (known?.isRunning === true) throw missing('define of a running guest');
       if (known === undefined) world.folders.set(definition.instance, 'empty');
       await half?.();
-      world.folders.set(definition.instance, { definition, isRunning: false, starts: known?.starts ?? 0 });
+      world.folders.set(definition.instance, { ...known, definition, isRunning: false, starts: known?.starts ?? 0 });
     },
     definition: async (instance: InstanceUuid) => guestOf(instance)?.definition,
     plannedSlots: async (planned: Guest['definition']) => Object.fromEntries([...planned.disks.map(({ role }) => `disk:${role}`), ...planned.nics.map(({ port }) => `nic:${port}`)].map((key, at) => [key, `0:${at + 2}:0`])),
@@ -236,7 +256,38 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       for (const nic of guest.definition.nics) if (!world.taps.has(nic.tapName)) throw missing('tap');
       guest.isRunning = true;
       guest.starts += 1;
+      guest.memory = guest.starts;
     },
+    whyNoSuspend: async (instance: InstanceUuid) => (!world.canSave ? 'no self-test has restored a guest here' : running(instance).isPaused === true ? 'the guest is paused: unpause it first' : null),
+    hasSave: async (instance: InstanceUuid) => guestOf(instance)?.save !== undefined,
+    async suspend(instance: InstanceUuid, { holdDisks }: Parameters<HypervisorDriver['suspend']>[1], half?: Half) {
+      const guest = guestOf(instance);
+      if (guest?.save !== undefined && !guest.isRunning) return;
+      const partial = world.partialSaves.get(instance);
+      if (guest === undefined || (!guest.isRunning && partial === undefined)) throw new AgentError('guest-not-running', 'x', { wire: novaFaults.instanceNotRunning(instance) });
+      const memory = partial ?? guest.memory ?? 0;
+      world.partialSaves.set(instance, memory);
+      await half?.();
+      end(guest);
+      const disks = await holdDisks();
+      await half?.();
+      guest.save = { memory, disks };
+      world.partialSaves.delete(instance);
+    },
+    async resume(instance: InstanceUuid, { disks }: Parameters<HypervisorDriver['resume']>[1], half?: Half) {
+      const guest = guestOf(instance);
+      if (guest?.isRunning !== true) {
+        if (guest?.save === undefined) throw new AgentError('save-missing', 'x', { wire: novaFaults.instanceResumeFailure('no save') });
+        if (JSON.stringify(guest.save.disks) !== JSON.stringify(disks)) throw new AgentError('save-mismatch', 'x', { wire: novaFaults.instanceResumeFailure('its root disk is not as it was') });
+        for (const nic of guest.definition.nics) if (!world.taps.has(nic.tapName)) throw missing('tap');
+        if (world.restores === 'refused') throw new AgentError('guest-resume-failed', 'x', { wire: novaFaults.instanceResumeFailure('bhyve did not take the save back') });
+        guest.isRunning = true;
+        guest.memory = guest.save.memory;
+      }
+      await half?.();
+      delete guest.save;
+    },
+    async dropSave(instance: InstanceUuid) { delete guestOf(instance)?.save; },
     async stop(instance: InstanceUuid) {
       const guest = guestOf(instance);
       if (guest !== undefined) end(guest);
@@ -263,7 +314,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

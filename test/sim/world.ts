@@ -23,6 +23,9 @@ export interface Guest {
   isPaused?: boolean;
   /** How often it was started: a reboot must show. */
   starts: number;
+  /** What it remembers, changed by each cold start; a save of it. */
+  memory?: number;
+  save?: { readonly memory: number; readonly disks: Readonly<Record<string, string>> };
 }
 
 export interface FakeDisk {
@@ -51,6 +54,14 @@ export interface World {
   readonly successors: Map<string, FakeDisk>;
   /** UUID/ROLE → the disk as it was when a move began, and which move. */
   readonly kept: Map<string, { readonly move: string; readonly disk: FakeDisk }>;
+  /** Instances whose disks are held still for a save. */
+  readonly still: Set<InstanceUuid>;
+  /** What guests remembered that are being saved. */
+  readonly partialSaves: Map<InstanceUuid, number>;
+  /** Whether the host's self-test has passed. */
+  canSave: boolean;
+  /** What bhyve does with a save that it is to restore. */
+  restores: 'taken' | 'refused';
   /** Config drives of rescues. */
   readonly rescueDrives: Set<InstanceUuid>;
   /** UUID of a whole instance, or UUID/ROLE. */
@@ -73,7 +84,7 @@ export interface World {
 
 export function createWorld(): World {
   return {
-    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), rescueDrives: new Set(), graveyard: [],
+    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), partialSaves: new Map(), canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
     taps: new Map(), images: new Set(), glance: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
@@ -110,6 +121,8 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
   const folder = world.folders.get(uuid);
   return [
     ...(folder === undefined ? [] : [folder === 'empty' ? 'an empty folder' : folder.isRunning ? 'a running guest' : 'a folder']),
+    ...(folder !== undefined && folder !== 'empty' && folder.save !== undefined ? ['a save'] : []),
+    ...(world.still.has(uuid) ? ['disks held still'] : []),
     ...[...(world.disks.get(uuid)?.keys() ?? [])].map((role) => (role === 'root' ? 'a disk' : `a ${role} disk`)),
     ...([...world.snapshots.values()].includes(uuid) ? ['a copy of its disk'] : []),
     ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),

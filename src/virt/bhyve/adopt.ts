@@ -6,6 +6,7 @@ import { isUuid, type InstanceUuid } from '../../lib/ids.js';
 import { putAway, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
 import { isFromBoot } from './boot-id.js';
+import { withdrawIfIdle } from './suspend-guest.js';
 import type { Watch } from './watch.js';
 
 export interface AdoptionReport {
@@ -44,6 +45,7 @@ async function adoptOne(
   if (seen.kind === 'running' || seen.kind === 'coming-up') {
     // The stop that wrote it died with the agent; if it is wanted still, it is asked for again.
     await files.forget(instance, ['stopMarker']);
+    await withdrawIfIdle(deps, instance);
     const isSupervised = seen.kind === 'coming-up' || seen.isSupervised;
     watch.note(instance, { kind: 'running', pid: seen.kind === 'running' ? seen.process.pid : null, isSupervised });
     if (!isSupervised) log.warn({ instance }, 'a guest has lost its supervisor; its exit status will not be known');

@@ -54,6 +54,8 @@ export async function probeCapabilities(realHost: Host, options: ProbeOptions): 
     bootromKey: await probeBootromKey(host, architecture, osReleaseDate, note),
     hasFramebuffer: architecture === 'amd64' && devices.has('fbuf'), firmware,
     suspendExit: osReleaseDate >= 1_501_000 ? 5 : osReleaseDate < 1_500_000 ? 0 : null,
+    // Not a matter of looking: see save-capability.ts.
+    saveRestore: { status: 'untested', reason: 'not looked at yet', family: null, models: [] },
     findings,
   };
 }

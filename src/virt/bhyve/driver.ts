@@ -21,9 +21,12 @@ import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDep
 import { observeGuest } from './observe-guest.js';
 import { pauseGuest, unpauseGuest } from './pause.js';
 import { isStopped } from './proof.js';
+import { readSaveRestore, withFinding } from './save-capability.js';
+import { createSaves } from './saves.js';
 import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
 import { trimLogs } from './trim-logs.js';
+import { hasSave } from './suspend-guest.js';
 import { interpretVerdict } from './verdict.js';
 import { createWatch } from './watch.js';
 
@@ -48,6 +51,8 @@ export interface BhyveDriverOptions {
   readonly consoleLogMaxBytes?: number;
   /** Null or absent: no interactive serial consoles. */
   readonly serial?: SerialOptions | null;
+  /** False: guests are not saved, whatever the host can do. Default true. */
+  readonly mayRestore?: boolean;
 }
 
 const addressesOf = (slots: Readonly<Record<string, number>>): Record<string, string> =>
@@ -118,13 +123,20 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     const seen = await state(instance, all);
     if (seen.kind === 'absent') return powerStates.noState;
     if (seen.kind === 'running') return seen.isPaused ? powerStates.paused : powerStates.running;
-    if (seen.verdict?.kind === 'suspended') return powerStates.suspended;
+    if (seen.verdict?.kind === 'suspended' || (seen.verdict === null && (await hasSave(lifecycle, instance)))) return powerStates.suspended;
     return seen.verdict?.kind === 'crashed' ? powerStates.crashed : powerStates.shutdown;
+  }
+
+  /** The self-test may have been run since, by another process. */
+  async function lookAtSelfTest(): Promise<HostCapabilities> {
+    const saveRestore = await readSaveRestore(host, options.statePath, capabilities(), options.mayRestore ?? true);
+    return (probed = { ...capabilities(), saveRestore });
   }
 
   return {
     async prepare() {
       probed = await probeCapabilities(host, { firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot' });
+      probed = withFinding(await lookAtSelfTest());
       assertUsable(probed);
       await host.files.makeDirectory(files.root, 0o700);
       await host.files.makeDirectory(files.events, 0o700);
@@ -133,7 +145,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     get capabilities() {
       return capabilities();
     },
-    inventory: () => readInventory(host, capabilities(), options.vnc !== null, options.hypervisorHostname),
+    inventory: async () => readInventory(host, await lookAtSelfTest(), options.vnc !== null, options.hypervisorHostname),
     list: () => files.list(),
     state: (instance) => state(instance),
     powerState: (instance) => powerState(instance),
@@ -182,6 +194,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     }),
     pause: (instance) => withGuest(instance, () => pauseGuest(lifecycle, instance)),
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
+    ...createSaves({ lifecycle, withGuest, noteStopped, noteRunning, lookAtSelfTest, closeConsole: async (instance) => serial?.close(instance) }),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
     destroy: (instance) => withGuest(instance, async () => {
       await serial?.close(instance);

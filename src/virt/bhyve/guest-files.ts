@@ -20,6 +20,14 @@ export interface GuestPaths {
   readonly lock: string;
   /** Present while the agent wants the guest to end: the supervisor does not restart it. */
   readonly stopMarker: string;
+  /** Present while the guest is being saved: an end with 0, which says "rebooted" otherwise, is the end of the save. */
+  readonly suspendMarker: string;
+  /** Names the save that the next start restores; the supervisor takes it away before it does, so that a reboot starts cold. */
+  readonly restore: string;
+  /** The save of a suspended guest: a folder, complete whenever it is there. */
+  readonly save: string;
+  /** The same while it is made. */
+  readonly partialSave: string;
   /** Rules of rctl(8) for the supervisor; absent for a guest without limits. */
   readonly limits: string;
   readonly consoleLog: string;
@@ -56,6 +64,7 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
       folder, spec: `${folder}/instance.json`, config: `${folder}/bhyve.conf`, variableStore: `${folder}/nvram.fd`,
       rescueVariableStore: `${folder}/nvram-rescue.fd`, supervisor: `${folder}/supervisor.sh`,
       status: `${folder}/status`, verdict: `${folder}/verdict`, lock: `${folder}/supervisor.lock`, stopMarker: `${folder}/stop`,
+      suspendMarker: `${folder}/suspending`, restore: `${folder}/restore`, save: `${folder}/suspended`, partialSave: `${folder}/suspended.partial`,
       limits: `${folder}/limits`, consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
     };
   };

@@ -13,6 +13,7 @@
  *     ▲          ▲  ▲               │ └──────────────┘
  *     │ destroy  │  └───────────────┘ exit 1, 2: off · 3, 4, signal: crashed · 5: suspended
  *     └──────────┘
+ *   running ──suspend──▶ suspended: off, with its memory in the folder (suspend-guest.ts) ──resume──▶ running (resume-guest.ts); a start from there is cold
  *
  * Promises: a guest never depends on the agent's life. Nothing is signalled, cleaned or started over without proof that it is ours (proof.ts).
  * PCI slots never move (slot-map.ts). What the machine says wins over what files say (observe-guest.ts).

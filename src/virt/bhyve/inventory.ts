@@ -65,6 +65,11 @@ export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean):
     ...(capabilities.hasFramebuffer && hasScreens ? ['COMPUTE_GRAPHICS_MODEL_GOP'] : []),
     'HW_ARCH_X86_64', 'COMPUTE_ARCH_X86_64', 'COMPUTE_FIRMWARE_UEFI',
     ...(capabilities.hasSnapshot ? ['CUSTOM_BHYVE_SNAPSHOT'] : []),
+    ...saveTraits(capabilities.saveRestore),
     ...cpuTraits(capabilities.cpuFeatures),
   ].sort();
 }
+
+/** A guest that is to be suspended belongs on a host whose self-test has passed; one with two disks where bhyve saves each device, not each type. */
+const saveTraits = ({ status, family }: HostCapabilities['saveRestore']): string[] =>
+  (status !== 'ready' ? [] : ['CUSTOM_BHYVE_SAVE_RESTORE', ...(family === 'kern-structs' ? ['CUSTOM_BHYVE_SAVE_MULTI'] : [])]);

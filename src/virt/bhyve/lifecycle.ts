@@ -12,13 +12,23 @@ import type { StoredVerdict } from './verdict.js';
 
 export type LifecycleDeps = PowerDeps & DefineDeps & { readonly startTimeoutMs: number; readonly consoleLogMaxBytes: number };
 
-type Running = Extract<Observation, { kind: 'running' }>;
+export type Running = Extract<Observation, { kind: 'running' }>;
+
+/** A start that goes on from a save instead of from the firmware. */
+export interface RestoredStart {
+  /** bhyve's FILE. */
+  readonly save: string;
+  /** Puts the files of the saved run in their places, after those of an ordinary start were written. */
+  readonly putFiles: () => Promise<void>;
+  /** bhyve reads the whole memory before it is up. */
+  readonly timeoutMs: number;
+}
 
 const supervisorEndMs = 15_000;
 const comingUpMs = 10_000;
 
 /** Waits while the supervisor is between two runs of bhyve. */
-async function settled(deps: LifecycleDeps, instance: InstanceUuid): Promise<Exclude<Observation, { kind: 'coming-up' }>> {
+export async function settled(deps: LifecycleDeps, instance: InstanceUuid): Promise<Exclude<Observation, { kind: 'coming-up' }>> {
   const deadline = deps.clock.monotonicMs() + comingUpMs;
   for (;;) {
     const seen = await observeGuest(deps, instance);
@@ -46,7 +56,7 @@ export const unseenEnd = (deps: Pick<LifecycleDeps, 'clock'>, reason: string, is
  * Starts the guest unless it runs. Resolves when bhyve has set up all devices (it then takes its title). AgentError
  * `guest-start-failed` with bhyve's last words.
  */
-export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid): Promise<Running> {
+export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid, restored: RestoredStart | null = null): Promise<Running> {
   const all = await deps.host.processes.list();
   const first = await observeGuest(deps, instance, all);
   const seen = first.kind === 'coming-up' ? await settled(deps, instance) : first;
@@ -56,14 +66,17 @@ export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid): P
   await cleanLeftovers(deps, instance, null, deps.log, hasWaited ? undefined : all);
   await refreshScreen(deps, instance);
   await writeGuestFiles(deps, instance);
+  await restored?.putFiles();
   const paths = deps.files.paths(instance);
   if (await deps.host.files.exists(paths.bhyveLog)) await deps.host.files.rename(paths.bhyveLog, `${paths.bhyveLog}.1`);
   await deps.host.files.makeDirectory(deps.files.events, 0o700);
-  await deps.files.forget(instance, ['verdict']);
+  await deps.files.forget(instance, ['verdict', 'suspendMarker', 'restore', 'partialSave']);
+  if (restored !== null) await deps.host.files.writeAtomic(paths.restore, `${restored.save}\n`);
   await launchSupervisor(deps, instance);
-  const running = await waitForTitle(deps, instance);
+  const timeoutMs = Math.max(deps.startTimeoutMs, restored?.timeoutMs ?? 0);
+  const running = await waitForTitle(deps, instance, timeoutMs);
   if (running !== undefined) return running;
-  throw await startFailure(deps, instance);
+  throw await startFailure(deps, instance, timeoutMs);
 }
 
 async function launchSupervisor(deps: LifecycleDeps, instance: InstanceUuid): Promise<void> {
@@ -82,8 +95,8 @@ async function launchSupervisor(deps: LifecycleDeps, instance: InstanceUuid): Pr
 }
 
 /** The running guest, or undefined if it ended or did not come up in time. */
-async function waitForTitle(deps: LifecycleDeps, instance: InstanceUuid): Promise<Running | undefined> {
-  const deadline = deps.clock.monotonicMs() + deps.startTimeoutMs;
+async function waitForTitle(deps: LifecycleDeps, instance: InstanceUuid, timeoutMs: number): Promise<Running | undefined> {
+  const deadline = deps.clock.monotonicMs() + timeoutMs;
   for (let waitMs = 25; deps.clock.monotonicMs() < deadline; waitMs = Math.min(waitMs * 2, 400)) {
     if ((await deps.files.readVerdict(instance)) !== undefined) return undefined;
     const status = await deps.files.readStatus(instance);
@@ -97,12 +110,12 @@ async function waitForTitle(deps: LifecycleDeps, instance: InstanceUuid): Promis
 }
 
 /** Makes sure that nothing of a failed start is left, and says why it failed. */
-async function startFailure(deps: LifecycleDeps, instance: InstanceUuid): Promise<AgentError> {
+async function startFailure(deps: LifecycleDeps, instance: InstanceUuid, timeoutMs: number): Promise<AgentError> {
   const verdict = await deps.files.readVerdict(instance);
   const words = await deps.files.lastWords(instance);
   if (verdict === undefined) await stopGuest(deps, instance, { graceMs: 0, retryMs: 1000 });
   else await waitForSupervisor(deps, instance, supervisorEndMs);
-  const how = verdict === undefined ? `did not come up within ${deps.startTimeoutMs} ms` : `ended with ${verdict.exit ?? 'an unknown status'} while starting`;
+  const how = verdict === undefined ? `did not come up within ${timeoutMs} ms` : `ended with ${verdict.exit ?? 'an unknown status'} while starting`;
   return new AgentError('guest-start-failed', `bhyve ${how}${words === '' ? '' : `: ${words}`}`, { details: { instance, exit: verdict?.exit ?? null } });
 }
 

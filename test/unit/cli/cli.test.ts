@@ -32,6 +32,7 @@ const operation: JournalledOperation = {
 };
 const capabilities = {
   architecture: 'amd64', canVirtualize: true, firmware: { code: '/f/CODE.fd', vars: '/f/VARS.fd' }, hasFramebuffer: true, hasSnapshot: false,
+  saveRestore: { status: 'impossible', reason: 'this FreeBSD is built without BHYVE_SNAPSHOT', family: null, models: [] },
   findings: [
     { probe: 'vmm', answer: 'loaded', isOk: true, advice: null },
     { probe: 'save and restore', answer: 'not built in', isOk: false, advice: 'suspend needs a FreeBSD built with BHYVE_SNAPSHOT' },

@@ -1,6 +1,8 @@
 /** The agent dies before and after each thing it does to the machine; a new agent adopts, does the operation again, and the machine is right. */
 import { expect, test } from 'vitest';
 import { createBhyveDriver, powerStates, type HypervisorDriver } from '../../../../src/virt/index.js';
+import { renderSelfTest } from '../../../../src/virt/bhyve/save-capability.js';
+import { readSaveIdentity } from '../../../../src/virt/bhyve/save-identity.js';
 import type { Host } from '../../../../src/host/index.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA } from '../../../fakes/guest-definition.js';
@@ -75,6 +77,34 @@ const isOff = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> =
   expect(await driver.powerState(instanceA)).toBe(powerStates.running);
 };
 
+/** A guest on a host that has shown that it can save; the story knows what the guest remembers. */
+const savableGuest = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> => {
+  host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: '[--suspend=<filename>]\n' });
+  const identity = await readSaveIdentity(host, { cpuModel: 'AMD EPYC Processor', cpuVendor: 'AMD', release: '13.2-RELEASE' });
+  const models = ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci', 'fbuf', 'xhci'];
+  host.outside.put(`${statePath}/selftest/save-restore.json`, renderSelfTest([{ at: '2026-11-23T03:00:00.000Z', host: identity, family: 'kern-structs', models, isGood: true, reason: '' }]));
+  await driver.prepare();
+  await driver.define(guestDefinition({ memoryMiB: 1 }));
+  await driver.start(instanceA);
+  host.guest(instanceA)!.memory = 'what it counted';
+};
+const disks = { root: 'disk 1 as in snapshot 2' };
+const quiet = new AbortController().signal;
+const saved = (driver: HypervisorDriver): Promise<void> => driver.suspend(instanceA, { holdDisks: async () => disks, signal: quiet });
+const restored = (driver: HypervisorDriver): Promise<void> => driver.resume(instanceA, { disks, signal: quiet });
+const remembers = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> => {
+  expect(host.guest(instanceA)?.memory).toBe('what it counted');
+  expect(await driver.hasSave(instanceA)).toBe(false);
+  expect(host.outside.paths().filter((path) => path.includes('/suspend'))).toEqual([]);
+  await isRunningOnce(driver, host);
+};
+const isSaved = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> => {
+  expect(await driver.powerState(instanceA)).toBe(powerStates.suspended);
+  expect(host.processTable.size).toBe(0);
+  await restored(driver);
+  await remembers(driver, host);
+};
+
 const stories: Readonly<Record<string, Story>> = {
   define: { before: async () => undefined, act: (driver) => driver.define(guestDefinition()), after: async (driver, host) => { await driver.start(instanceA); await isRunningOnce(driver, host); } },
   start: { before: (driver) => driver.define(guestDefinition()), act: (driver) => driver.start(instanceA), after: isRunningOnce },
@@ -88,6 +118,9 @@ const stories: Readonly<Record<string, Story>> = {
     before: async (driver, host) => { await startedGuest(driver); host.killSupervisor(instanceA); },
     act: (driver) => driver.stop(instanceA, { graceMs: 0, retryMs: 1000 }), after: isOff,
   },
+  suspend: { before: savableGuest, act: saved, after: isSaved },
+  'suspend on a bhyve that ends with 0': { before: async (driver, host) => { host.saves.exit = 0; await savableGuest(driver, host); }, act: saved, after: isSaved },
+  resume: { before: async (driver, host) => { await savableGuest(driver, host); await saved(driver); }, act: restored, after: remembers },
   destroy: {
     before: startedGuest, act: (driver) => driver.destroy(instanceA),
     after: async (_driver, host) => {

@@ -1,0 +1,111 @@
+/**
+ * Going on with a saved guest. Everything that bhyve does not check is checked first, while nothing is touched: a save of other files, another host or other
+ * disks is refused and stays. The caller holds the guest's mutex.
+ *
+ *   saved ──checked──▶ started with -r ──up, and still up two seconds later──▶ running, save removed
+ *                                   └──refused by bhyve, or ended at once──▶ off, save kept
+ *
+ * A guest that ran for a moment may have written to its disks: then the next attempt finds them changed and refuses, and a cold start is what is left.
+ */
+import { AgentError, codeOf } from '../../lib/errors.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import { novaFaults } from '../../lib/nova-faults.js';
+import type { DiskEvidence } from '../../storage/index.js';
+import type { HypervisorDriver } from '../types.js';
+import { faultsOfSave, maxMetaBytes, parseSaveMeta } from '../saves/index.js';
+import { readStoredSpec } from './define-guest.js';
+import { digestFile } from './digest-file.js';
+import { putAway, settled, startGuest, type LifecycleDeps } from './lifecycle.js';
+import { expectationOf, saveLimitMs } from './savable.js';
+import { readSaveIdentity, whyOtherHost } from './save-identity.js';
+import { manifestName, parseManifest, type SaveManifest } from './save-manifest.js';
+
+/** How long a restored guest must run to count as one. */
+const provenMs = 2000;
+
+/** See HypervisorDriver.resume. The pid of the guest. */
+export async function resumeGuest(deps: LifecycleDeps, instance: InstanceUuid, { disks, signal }: Parameters<HypervisorDriver['resume']>[1]): Promise<number> {
+  const seen = await settled(deps, instance);
+  const pid = seen.kind === 'running' ? seen.process.pid : await restore(deps, instance, disks, signal);
+  await deps.files.forget(instance, ['save']);
+  return pid;
+}
+
+async function restore(deps: LifecycleDeps, instance: InstanceUuid, disks: DiskEvidence, signal: AbortSignal): Promise<number> {
+  const config = await checkedConfig(deps, instance, disks, signal);
+  const { save, config: configPath, variableStore } = deps.files.paths(instance);
+  const { host } = deps;
+  try {
+    await startGuest(deps, instance, {
+      save: `${save}/ram`,
+      timeoutMs: saveLimitMs(await readStoredSpec(deps.files, instance)),
+      putFiles: async () => {
+        await host.files.writeAtomic(configPath, withScreenOf(config, (await host.files.readText(configPath)) ?? ''), 0o600);
+        if (await host.files.exists(`${save}/nvram.fd`)) await host.files.copy(`${save}/nvram.fd`, variableStore, 0o600);
+      },
+    });
+    await deps.clock.sleep(provenMs);
+    const after = await settled(deps, instance);
+    if (after.kind === 'running') return after.process.pid;
+    await putAway(deps, instance, false);
+    throw new AgentError('guest-start-failed', `bhyve ended right after it had restored the guest: ${await deps.files.lastWords(instance)}`);
+  } catch (error) {
+    if (codeOf(error) !== 'guest-start-failed') throw error;
+    throw await fellBack(deps, instance, error);
+  }
+}
+
+/** Off, as if somebody had switched it off; the verdict tells why. */
+async function fellBack(deps: LifecycleDeps, instance: InstanceUuid, cause: unknown): Promise<AgentError> {
+  const what = 'bhyve did not take the save back, or the guest ended at once; it is off, and the save is kept';
+  const verdict = await deps.files.readVerdict(instance);
+  if (verdict !== undefined) await deps.files.writeVerdict(instance, { ...verdict, isStopping: true, isSuspending: false, reason: what });
+  return new AgentError('guest-resume-failed', what, { cause, wire: novaFaults.instanceResumeFailure(what) });
+}
+
+const screen = /^pci\.0\.\d+\.0\.rfb=.*$/m;
+
+/** The saved configuration, with the address of the screen that this run has. */
+export function withScreenOf(saved: string, now: string): string {
+  const line = screen.exec(now)?.[0];
+  return line === undefined ? saved : saved.replace(screen, () => line);
+}
+
+const refusal = (code: 'save-missing' | 'save-mismatch', what: string): AgentError => new AgentError(code, what, { wire: novaFaults.instanceResumeFailure(what) });
+
+/** Checks the save, the slow way last; gives its bhyve.conf. */
+async function checkedConfig(deps: LifecycleDeps, instance: InstanceUuid, disks: DiskEvidence, signal: AbortSignal): Promise<string> {
+  const { host, files } = deps;
+  const { save } = files.paths(instance);
+  const text = await host.files.readText(`${save}/${manifestName}`);
+  if (text === undefined) throw refusal('save-missing', 'this host has no save of it; a hard reboot starts it anew');
+  try {
+    const manifest = parseManifest(instance, text);
+    const other = whyOtherHost(manifest.host, await readSaveIdentity(host, deps.capabilities()));
+    if (other !== null) throw refusal('save-mismatch', `its save was made with something else: ${other}`);
+    const changed = changedDisk(manifest.disks, disks);
+    if (changed !== null) throw refusal('save-mismatch', `its ${changed} disk is not as it was when the guest was saved; a hard reboot starts it anew`);
+    const config = (await host.files.readText(`${save}/bhyve.conf`)) ?? '';
+    const meta = parseSaveMeta((await host.files.readText(`${save}/ram.meta`, maxMetaBytes)) ?? '');
+    const size = (name: 'ram' | 'ram.kern'): bigint | null => (manifest.files[name] === undefined ? null : BigInt(manifest.files[name].bytes));
+    const [fault] = faultsOfSave(meta, expectationOf(await readStoredSpec(files, instance), config), { ramBytes: size('ram'), kernelBytes: size('ram.kern') });
+    if (fault !== undefined) throw refusal('save-mismatch', `its save does not fit the server: ${fault}`);
+    await checkFiles(deps, save, manifest, signal);
+    return config;
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== 'save-damaged') throw error;
+    throw new AgentError('save-damaged', 'its save is damaged', { cause: error, wire: novaFaults.instanceResumeFailure('its save is damaged; a hard reboot starts it anew') });
+  }
+}
+
+const changedDisk = (then: DiskEvidence, now: DiskEvidence): string | null =>
+  [...new Set([...Object.keys(then), ...Object.keys(now)])].find((role) => then[role] !== now[role]) ?? null;
+
+async function checkFiles({ host }: LifecycleDeps, save: string, manifest: SaveManifest, signal: AbortSignal): Promise<void> {
+  for (const [name, was] of Object.entries(manifest.files)) {
+    const path = `${save}/${name}`;
+    const bytes = await host.files.sizeBytes(path);
+    if (bytes !== BigInt(was.bytes)) throw new AgentError('save-damaged', `${name} has ${bytes ?? 'no'} octets, and had ${was.bytes}`);
+    if ((await digestFile(host.files, path, signal)).sha256 !== was.sha256) throw new AgentError('save-damaged', `${name} is not the file that was saved`);
+  }
+}

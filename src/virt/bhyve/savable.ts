@@ -1,0 +1,61 @@
+/** Whether a guest can be saved: asked before it is touched, because bhyve itself loses devices without a word or finds out when the guest has stopped. */
+import { AgentError } from '../../lib/errors.js';
+import type { InstanceUuid } from '../../lib/ids.js';
+import { whyUnsavable, type SavableDevice, type SaveExpectation } from '../saves/index.js';
+import { readStoredSpec } from './define-guest.js';
+import type { LifecycleDeps } from './lifecycle.js';
+import type { MachineSpec } from './machine-spec.js';
+import { observeGuest } from './observe-guest.js';
+import { isStopped } from './proof.js';
+
+const MiB = 1024n * 1024n;
+/** Besides the memory: state of the devices (a screen's memory is 16 MiB up to 14 and 32 MiB from 15 on), and a file system that is not filled up. */
+const spareBytes = 64n * MiB;
+/** bhyve keeps the name of FILE.kern in a buffer of this size (bhyve-facts 7.5). */
+const maxPathChars = 255;
+
+export const memoryBytesOf = (spec: MachineSpec): bigint => BigInt(spec.definition.memoryMiB) * MiB;
+
+/** How long a save or a restore may take: 50 MB/s is slow for a disk (bhyve-facts 7.4). */
+export const saveLimitMs = (spec: MachineSpec): number => Number(memoryBytesOf(spec) / 50_000n) + 30_000;
+
+/** The PCI devices of a configuration, the host bridge and the LPC bridge included. */
+export function devicesIn(config: string): SavableDevice[] {
+  return [...config.matchAll(/^pci\.0\.(\d+)\.0\.device=(.+)$/gm)].map(([, slot, model]) => ({ model: model!, slot: Number(slot) }));
+}
+
+/** What a save of a guest with this configuration holds. */
+export const expectationOf = (spec: MachineSpec, config: string): SaveExpectation => ({
+  guestName: spec.definition.instance, vcpus: spec.definition.vcpus, memoryBytes: memoryBytesOf(spec), devices: devicesIn(config),
+});
+
+/** The configuration of the guest's present run, which is not written anew while it runs. AgentError `bad-instance-file` when it is gone. */
+export async function configOf(deps: LifecycleDeps, instance: InstanceUuid): Promise<string> {
+  const text = await deps.host.files.readText(deps.files.paths(instance).config);
+  if (text === undefined) throw new AgentError('bad-instance-file', `bhyve.conf of ${instance} is gone`);
+  return text;
+}
+
+/** A sentence for the user of the guest; null if it can be saved now. */
+export async function whyNotSavable(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
+  const { saveRestore } = deps.capabilities();
+  if (saveRestore.status !== 'ready') return `this host cannot save guests: ${saveRestore.reason}`;
+  // A save is under way: it is past these questions, and takes the room that is asked for.
+  if (await deps.host.files.exists(deps.files.paths(instance).suspendMarker)) return null;
+  const seen = await observeGuest(deps, instance);
+  if (seen.kind === 'running' && isStopped(seen.process)) return 'the guest is paused: unpause it first';
+  const devices = devicesIn(await configOf(deps, instance));
+  const lost = whyUnsavable(saveRestore.family, devices);
+  if (lost !== null) return lost;
+  const strange = devices.find(({ model }) => !saveRestore.models.includes(model));
+  if (strange !== undefined) return `${strange.model} in slot ${strange.slot} was in no self-test of this host, so nobody knows whether it comes back`;
+  return whyNoRoom(deps, instance);
+}
+
+async function whyNoRoom(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
+  const { folder, partialSave } = deps.files.paths(instance);
+  if (`${partialSave}/ram.kern`.length > maxPathChars) return `the path of its save is longer than the ${maxPathChars} characters that bhyve takes: choose a shorter state_path`;
+  const needed = memoryBytesOf(await readStoredSpec(deps.files, instance)) + spareBytes;
+  const free = await deps.host.files.freeBytes(folder);
+  return free >= needed ? null : `saving it takes ${needed / MiB} MiB below state_path, and ${free / MiB} MiB are free`;
+}
