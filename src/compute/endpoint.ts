@@ -22,6 +22,7 @@ import { rebuildInstance } from './rebuild/rebuild-instance.js';
 import { refusedHostMethod, refusedInstanceMethod } from './refusals/methods.js';
 import { hostRefusals, instanceRefusals } from './refusals/table.js';
 import { restoreInstance } from './restore-instance.js';
+import { resumeInstance } from './resume-instance.js';
 import { setAdminPassword } from './set-admin-password.js';
 import { rescueInstance } from './rescue/rescue-instance.js';
 import { unrescueInstance } from './rescue/unrescue-instance.js';
@@ -40,6 +41,7 @@ import { snapshotInstance } from './snapshot/snapshot-instance.js';
 import { softDeleteInstance } from './soft-delete-instance.js';
 import { startInstance } from './start-instance.js';
 import { stopInstance } from './stop-instance.js';
+import { suspendInstance } from './suspend-instance.js';
 import { terminateInstance } from './terminate-instance.js';
 import { triggerCrashDump } from './trigger-crash-dump.js';
 import { unpauseInstance } from './unpause-instance.js';
@@ -68,6 +70,8 @@ export function registeredMethods(): readonly RegisteredMethod[] {
     about(rebootInstance),
     about(pauseInstance),
     about(unpauseInstance),
+    about(suspendInstance),
+    about(resumeInstance),
     about(softDeleteInstance),
     about(restoreInstance),
     about(triggerCrashDump),

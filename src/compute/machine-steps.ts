@@ -43,12 +43,38 @@ export const thawGuest = (deps: Deps, instance: InstanceUuid): Step => ({
   act: () => deps.driver.unpause(instance),
 });
 
-/** Starts the defined guest. */
+/** Saves the running guest, which ends; its disks are held still. No undo: bringing it back is a request of its own, and a saved guest is a safe state. */
+export const saveGuest = (deps: Deps, instance: InstanceUuid): Step => ({
+  name: 'save-guest',
+  look: async () => ((await deps.driver.state(instance)).kind !== 'running' && (await deps.driver.hasSave(instance)) ? 'done' : 'not-done'),
+  act: (signal) => deps.driver.suspend(instance, { holdDisks: () => deps.storage.holdStill(instance), signal }),
+});
+
+/** Lets the saved guest go on. No undo: a guest that went on has no way back into its save. */
+export const restoreGuest = (deps: Deps, instance: InstanceUuid): Step => ({
+  name: 'restore-guest',
+  look: () => isUnsaved(deps, instance),
+  act: async (signal) => deps.driver.resume(instance, { disks: await deps.storage.stillness(instance), signal }),
+});
+
+/** Frees what held the disks still. */
+export const letDisksGo = (deps: Deps, instance: InstanceUuid): Step => ({ name: 'let-disks-go', look: notYet, act: () => deps.storage.letGo(instance) });
+
+/** A guest that runs is done with its save, however it came up; what is left of that is taken away. */
+const isUnsaved = async (deps: Deps, instance: InstanceUuid): Promise<'done' | 'not-done'> =>
+  ((await deps.driver.state(instance)).kind === 'running' && !(await deps.driver.hasSave(instance)) ? 'done' : 'not-done');
+
+/** Starts the defined guest, cold: a save of it is worth nothing from then on. */
 export function startGuest(deps: Deps, instance: InstanceUuid): Step {
   return {
     name: 'start-guest',
-    look: async () => ((await deps.driver.state(instance)).kind === 'running' ? 'done' : 'not-done'),
-    act: () => deps.driver.start(instance),
+    look: () => isUnsaved(deps, instance),
+    act: async () => {
+      await deps.driver.start(instance);
+      if (!(await deps.driver.hasSave(instance))) return;
+      await deps.storage.letGo(instance);
+      await deps.driver.dropSave(instance);
+    },
     undo: async () => {
       await deps.driver.stop(instance, { graceMs: 0, retryMs: 0 });
     },

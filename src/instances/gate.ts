@@ -14,7 +14,7 @@ import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Logger, Metrics } from '../observe/index.js';
 
 export type GateKind =
-  | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal'
+  | 'build' | 'delete' | 'soft-delete' | 'restore' | 'start' | 'stop' | 'reboot' | 'pause' | 'unpause' | 'suspend' | 'resume' | 'crash-dump' | 'power-sync' | 'plug' | 'refusal'
   | 'rebuild' | 'rescue' | 'resize' | 'snapshot' | 'shelve' | 'unshelve';
 export type GateOutcome = 'accepted' | 'ignored' | 'refused';
 
@@ -49,7 +49,7 @@ const yieldsToDelete: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'resc
 const yieldsToSoftDelete: ReadonlySet<GateKind> = new Set(['snapshot']);
 const nothing: ReadonlySet<GateKind> = new Set();
 const yieldsTo = (kind: GateKind): ReadonlySet<GateKind> => (kind === 'delete' ? yieldsToDelete : kind === 'soft-delete' ? yieldsToSoftDelete : nothing);
-const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'pause', 'unpause', 'soft-delete', 'restore', 'power-sync']);
+const collapses: ReadonlySet<GateKind> = new Set(['start', 'stop', 'reboot', 'pause', 'unpause', 'suspend', 'resume', 'soft-delete', 'restore', 'power-sync']);
 
 export function createGate(deps: { log: Logger; metrics: Metrics }): Gate {
   const mutex = new KeyedMutex<InstanceUuid>();

@@ -18,6 +18,8 @@ export type RecoveryAction =
   | { readonly kind: 'undo-move' }
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
+  | { readonly kind: 'suspend' }
+  | { readonly kind: 'resume' }
   /** A task that this agent never began: cleared so that the user can go on. */
   | { readonly kind: 'clear-task'; readonly vmState: string | null }
   /** Plug what should be plugged; start the guest if the operator wants guests back after a host reboot. */
@@ -74,6 +76,9 @@ function recoverPower(facts: RecoveryFacts, resumeOnHostBoot: boolean): Recovery
     // Nova's table forgets the server that was paused just before the end: its user could not even unpause it.
     if (taskState === t.pausing) return { kind: 'pause' };
   }
+  // Beyond Nova's table, which leaves the task for ever. A save may be under way or done, and a message that comes late finds nothing left to do.
+  if (taskState === t.suspending) return isRunning || guestPower === powerStates.suspended ? { kind: 'suspend' } : { kind: 'clear-task', vmState: null };
+  if (taskState === t.resuming) return { kind: 'resume' };
   if (taskState === t.poweringOff) return { kind: 'stop' };
   if (taskState === t.poweringOn) return { kind: 'start' };
   if (taskState === t.resizeMigrating) return { kind: 'undo-move' };

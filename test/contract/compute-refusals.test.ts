@@ -33,7 +33,9 @@ const refused: readonly Refused[] = [
 const readable = /^[A-Z][^{}\n]{20,254}$/;
 
 async function played(operation: string): Promise<Scene> {
-  return scene(operation, { guest: operation === 'evacuate' || operation === 'migrate-live' ? 'none' : 'running' });
+  const play = await scene(operation, { guest: operation === 'evacuate' || operation === 'migrate-live' ? 'none' : operation === 'resume' ? 'stopped' : 'running' });
+  play.node.world.canSave = false; // as most hosts are
+  return play;
 }
 
 describe.each(refused)('$operation', ({ operation, className, module = 'nova.exception', putBack = [], keepsTask }) => {

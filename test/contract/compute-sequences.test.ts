@@ -30,6 +30,8 @@ const operations: readonly (readonly [name: string, setting: Setting])[] = [
   ['reboot-hard', { guest: 'running' }],
   ['pause', { guest: 'running' }],
   ['unpause', { guest: 'paused' }],
+  ['suspend', { guest: 'running' }],
+  ['resume', { guest: 'suspended' }],
   ['snapshot', { guest: 'running' }],
   ['backup', { guest: 'running' }],
   ['shelve', { guest: 'running' }],

@@ -11,8 +11,8 @@ import type { WireMessage } from '../../src/rpc/index.js';
 import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
 import {
-  backupMessage, buildMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, revertMessage, shelveMessage,
-  snapshotMessage, softDeleteMessage, startMessage, stopMessage, unpauseMessage, unrescueMessage, unshelveMessage,
+  backupMessage, buildMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, resumeMessage, revertMessage, shelveMessage,
+  snapshotMessage, softDeleteMessage, startMessage, stopMessage, suspendMessage, unpauseMessage, unrescueMessage, unshelveMessage,
 } from './messages.js';
 import { createWorld, migrationUuid, newImageId, remains, rowOf, traces, type Guest, type World } from './world.js';
 
@@ -36,9 +36,9 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'stopped' | 'paused' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
+type Before = 'none' | 'active' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
 const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = {
-  stopped: stopMessage, paused: pauseMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
+  stopped: stopMessage, paused: pauseMessage, suspended: suspendMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
   shelved: shelveMessage, shelved_offloaded: shelveMessage,
 };
 
@@ -73,6 +73,21 @@ function expectOff(world: World, vmState: string): void {
   expect(guestOf(world)?.isRunning).toBe(false);
   expect(world.disks.has(uuid)).toBe(true);
   expect(world.taps.size).toBe(0);
+}
+
+/** A server whose memory is on disk, with disks that are as they were. */
+function expectSuspended(world: World): void {
+  const row = rowOf(world, uuid);
+  expect([row?.get('vm_state'), row?.get('task_state'), row?.get('power_state'), row?.get('system_metadata')['old_vm_state']]).toEqual(['suspended', null, 7, 'active']);
+  expect(guestOf(world)).toMatchObject({ isRunning: false, starts: 1, save: { memory: 1, disks: { root: 'as after start 1' } } });
+  expect([[...world.taps.values()], world.still.has(uuid), world.partialSaves.size]).toEqual([[uuid], true, 0]);
+}
+
+/** Nothing is left of a save. */
+function expectUnsaved(world: World): void {
+  expectRunning(world);
+  expect(remains(world, uuid)).not.toContain('a save');
+  expect(world.still.size).toBe(0);
 }
 
 /** A server that runs: everything belongs together. */
@@ -206,6 +221,24 @@ const cases: readonly Case[] = [
       expect(guestOf(world)?.starts).toBe(1);
     },
   },
+  { name: 'suspend', from: 'active', message: (world) => suspendMessage(world, uuid), check: expectSuspended },
+  {
+    name: 'resume', from: 'suspended', message: (world) => resumeMessage(world, uuid),
+    check: (world) => {
+      expectUnsaved(world);
+      expect(guestOf(world)).toMatchObject({ starts: 1, memory: 1 });
+      expect(rowOf(world, uuid)?.get('system_metadata')).not.toHaveProperty('old_vm_state');
+    },
+  },
+  { name: 'delete while suspended', from: 'suspended', message: (world) => deleteMessage(world, uuid), check: expectGone },
+  {
+    name: 'hard reboot while suspended', from: 'suspended', message: (world) => rebootMessage(world, uuid, 'HARD'),
+    check: (world) => {
+      expectUnsaved(world);
+      expect(guestOf(world)?.memory).toBe(guestOf(world)?.starts);
+    },
+  },
+  { name: 'shelve while suspended', from: 'suspended', message: (world) => shelveMessage(world, uuid), check: expectOffloaded },
   { name: 'delete while paused', from: 'paused', message: (world) => deleteMessage(world, uuid), check: expectGone },
   { name: 'hard reboot while paused', from: 'paused', message: (world) => rebootMessage(world, uuid, 'HARD'), check: expectRunning },
   { name: 'soft delete', from: 'active', message: (world) => softDeleteMessage(world, uuid), check: (world) => expectOff(world, 'soft-delete') },

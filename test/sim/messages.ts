@@ -33,6 +33,10 @@ export const pauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   messageTo('pause_instance', { instance: setTask(world, uuid, 'pausing').toWire() });
 export const unpauseMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   messageTo('unpause_instance', { instance: setTask(world, uuid, 'unpausing').toWire() });
+export const suspendMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('suspend_instance', { instance: setTask(world, uuid, 'suspending').toWire() });
+export const resumeMessage = (world: World, uuid: InstanceUuid): WireMessage =>
+  messageTo('resume_instance', { instance: setTask(world, uuid, 'resuming').toWire() });
 export const softDeleteMessage = (world: World, uuid: InstanceUuid): WireMessage =>
   messageTo('soft_delete_instance', { instance: setTask(world, uuid, 'soft-deleting').toWire() });
 export const restoreMessage = (world: World, uuid: InstanceUuid): WireMessage =>

@@ -27,8 +27,6 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 const isTagged = (args: Readonly<Record<string, unknown>>): boolean => textOf(args['tag']) !== '';
 
 export const instanceRefusals: readonly Refusal[] = [
-  plain('suspend_instance', 'TEF', 'suspending is'),
-  plain('resume_instance', 'TEF', 'suspending is'),
   {
     rpc: 'quiesce_instance', wrappers: '', reason: 'quiescing is not supported by this host yet',
     fault: ({ instance }) => novaFaults.instanceQuiesceNotSupported(instance, 'this host has no guest agent'),

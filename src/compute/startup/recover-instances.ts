@@ -17,7 +17,9 @@ import { rebootAgain } from '../reboot-instance.js';
 import { bringUp, powerAttributes } from '../power-steps.js';
 import { giveUpPreparedMove, undoMove } from '../resize/give-up-move.js';
 import { saveState, saveWithPower } from '../save-state.js';
+import { resumeInstance } from '../resume-instance.js';
 import { startInstance } from '../start-instance.js';
+import { suspendInstance } from '../suspend-instance.js';
 import { stopInstance } from '../stop-instance.js';
 import { deleteWithoutJournal } from '../terminate-instance.js';
 import { unpauseInstance } from '../unpause-instance.js';
@@ -73,6 +75,10 @@ async function apply(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, uuid
       return later(deps, uuid, 'pause', (signal) => performOwn(deps, pauseInstance, context, { instance }, signal));
     case 'unpause':
       return later(deps, uuid, 'unpause', (signal) => performOwn(deps, unpauseInstance, context, { instance }, signal));
+    case 'suspend':
+      return later(deps, uuid, 'suspend', (signal) => performOwn(deps, suspendInstance, context, { instance }, signal));
+    case 'resume':
+      return later(deps, uuid, 'resume', (signal) => performOwn(deps, resumeInstance, context, { instance }, signal));
     case 'reboot':
       return later(deps, uuid, 'reboot', (signal) => rebootAgain(deps, context, instance, action.type, signal));
     default:

@@ -20,7 +20,7 @@ import { FakePlacement } from '../../fakes/placement.js';
 import { noMetrics, recordingLog, type RecordingLog } from '../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../fakes/virtual-clock.js';
 import { createCrash } from '../../sim/crash.js';
-import { capabilities, fakeConfigDrive, fakeDriver, fakeStorage } from '../../sim/fake-node.js';
+import { fakeConfigDrive, fakeDriver, fakeStorage } from '../../sim/fake-node.js';
 import { createWorld, type Guest, type World } from '../../sim/world.js';
 
 export const providerUuid = '39d89b30-c0da-4c84-af73-c87eff3724c3';
@@ -246,7 +246,6 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
       vcpus: 8, memoryMiB: 16384, memoryUsedMiB: 3000, hypervisorVersion: 13002000, hypervisorHostname: host, cpuInfo: '{"arch":"x86_64"}', supportedArchitectures: ['x86_64'],
       traits: ['HW_ARCH_X86_64'],
     }),
-    capabilities: { ...capabilities },
     onEvent: (listener) => { listeners.push(listener); },
     consoleLog: async (instance, lines) => (world.folders.has(instance) ? ['one', 'two', 'three'].slice(-(lines ?? 3)).join('\n') : undefined),
     vncEndpoint: async (instance) => (isRunning(instance) && !isPaused(instance) ? { host: '10.0.0.1', port: 5900 } : null),
@@ -258,15 +257,17 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
 }
 
 /** Disk, folder and (unless it is off) a running guest of an instance that was built before. */
-export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; isPaused?: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
+export function putGuest(node: TestNode, uuid: string, options: { isRunning: boolean; isPaused?: boolean; isSaved?: boolean; vifs?: readonly Vif[] } = { isRunning: true }): void {
   const instance = uuid as InstanceUuid;
   const nics = (options.vifs ?? []).map((vif) => ({ port: vif.id, tapName: vif.devname, mac: vif.address, mtu: 1500, model: 'virtio' as const }));
   node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached', bus: null, bytes: 1n << 30n, madeFor: null }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
-    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1,
+    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1, memory: 1,
+    ...(options.isSaved === true ? { save: { memory: 1, disks: { root: 'as after start 1' } } } : {}),
   });
-  if (!options.isRunning) return;
+  if (options.isSaved === true) node.world.still.add(instance);
+  if (!options.isRunning && options.isSaved !== true) return;
   for (const nic of nics) {
     node.taps.set(nic.tapName, { instance, port: parsePortId(nic.port) });
     node.world.taps.set(nic.tapName, instance);

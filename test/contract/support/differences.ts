@@ -63,6 +63,15 @@ export const differences: readonly Difference[] = [
     apply: (recorded, ours) => ({ recorded: [...recorded], ours: ours.map((line) => line.replace(' power_state=3', '')) }),
   },
   {
+    operations: ['suspend'],
+    why: "The state to come back to is saved before the guest is touched: a server whose task was taken away meanwhile is left running. And Nova's fake driver runs a suspended guest on.",
+    apply: (recorded, ours) => {
+      const at = ours.findIndex((line) => line.startsWith('Instance.save expecting suspending: system_metadata='));
+      const merged = `${ours[at]}${ours[at + 1]?.replace('Instance.save expecting suspending: power_state=7', '')}`;
+      return { recorded: [...recorded], ours: at === -1 ? [...ours] : [...ours.slice(0, at), merged, ...ours.slice(at + 2)] };
+    },
+  },
+  {
     operations: ['delete-no-network'],
     why: 'Nova refreshes an empty network cache before it deletes the ports that are in it; we ask Neutron for the ports in any case.',
     apply: (recorded, ours) => ({ recorded: recorded.filter((_line, index) => index !== recorded.indexOf('InstanceInfoCache.save: no vif')), ours: [...ours] }),

@@ -19,7 +19,7 @@ const network = '437ea60d-cf80-4d77-be32-e580863fdab1';
 interface Mapping { readonly id: number; readonly instance_uuid: string }
 
 /** `guest`: what is on the machine before the operation. `cannotBind`: Neutron has no live L2 agent on this host. */
-export async function scene(operation: string, options: { guest: 'none' | 'running' | 'paused' | 'stopped'; cannotBind?: boolean; isOneHost?: boolean } & NodeSettings): Promise<Scene> {
+export async function scene(operation: string, options: { guest: 'none' | 'running' | 'paused' | 'stopped' | 'suspended'; cannotBind?: boolean; isOneHost?: boolean } & NodeSettings): Promise<Scene> {
   const play = recorded(operation, options);
   const node = await createTestNode({ host: play.host, ...options });
   const message = play.incoming.find((one) => (one['args'] as Record<string, unknown>)['instance'] !== undefined) ?? play.incoming[0];
@@ -33,7 +33,7 @@ export async function scene(operation: string, options: { guest: 'none' | 'runni
   if (options.cannotBind === true) node.neutron.hosts.clear();
   const vifs = seedNetwork(node, row, requestedNetworks(message));
   node.rpc.infoCaches.push({ instance_uuid: uuid, network_info: JSON.stringify(vifs) });
-  if (options.guest !== 'none') putGuest(node, uuid, { isRunning: options.guest !== 'stopped', isPaused: options.guest === 'paused', vifs });
+  if (options.guest !== 'none') putGuest(node, uuid, { isRunning: !['stopped', 'suspended'].includes(options.guest), isPaused: options.guest === 'paused', isSaved: options.guest === 'suspended', vifs });
   if (options.guest !== 'none') await node.deps.tracker.audit(node.deps.ownContext(), { startup: true });
   node.forget();
   return { ...play, node, message, row };

@@ -51,7 +51,7 @@ describe('the compute endpoint', () => {
   });
 
   test('whatever leaves a task behind reverts it', () => {
-    const withTask = ['suspend_instance', 'resume_instance'];
+    const withTask = ['live_migration', 'prep_snapshot_based_resize_at_source'];
     for (const rpc of withTask) expect([rpc, instanceRefusals.find((one) => one.rpc === rpc)?.wrappers]).toEqual([rpc, 'TEF']);
   });
 });

@@ -6,7 +6,7 @@ import { createTestNode, providerUuid, putGuest, wireObject, type TestNode } fro
 import type { Vif } from '../../../src/network/index.js';
 
 type Data = Record<string, unknown>;
-type GuestBefore = 'none' | 'running' | 'paused' | 'stopped';
+type GuestBefore = 'none' | 'running' | 'paused' | 'stopped' | 'suspended';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
 const port = '22222222-2222-4222-8222-222222222222';
@@ -30,7 +30,7 @@ async function before(row: Data, guest: GuestBefore, options: Partial<ComputeOpt
   });
   node.placement.allocate(uuid, { [providerUuid]: { resources: { VCPU: 1 } } });
   await node.placement.createProvider(providerUuid, 'fakea');
-  if (guest !== 'none') putGuest(node, uuid, { isRunning: guest !== 'stopped', isPaused: guest === 'paused', vifs: [vif] });
+  if (guest !== 'none') putGuest(node, uuid, { isRunning: !['stopped', 'suspended'].includes(guest), isPaused: guest === 'paused', isSaved: guest === 'suspended', vifs: [vif] });
   return node;
 }
 
@@ -40,6 +40,8 @@ const traces = (node: TestNode): unknown => ({
   ports: node.neutron.ports.size, isAllocated: node.placement.consumers.has(uuid),
 });
 const whole = (guest: GuestBefore): unknown => ({ guest, taps: guest === 'running' ? 1 : 0, disks: 1, ports: 1, isAllocated: true });
+/** Off, with its memory on disk; its tap stays. */
+const saved = { guest: 'stopped', taps: 1, disks: 1, ports: 1, isAllocated: true };
 const nothing = { guest: 'none', taps: 0, disks: 0, ports: 0, isAllocated: false };
 
 interface Case {
@@ -79,6 +81,12 @@ const cases: readonly Case[] = [
   { name: 'unpausing, guest runs: it was through', row: { vm_state: 'paused', task_state: 'unpausing', power_state: 3 }, guest: 'running', then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
   { name: 'paused: left paused', row: { vm_state: 'paused', power_state: 3 }, guest: 'paused', options: { resumeGuestsOnHostBoot: true }, then: { vm_state: 'paused', task_state: null, power_state: 3 }, leaves: whole('running'), starts: 1 },
   { name: 'paused by somebody else: left to them, whatever the operator wants', row: {}, guest: 'paused', options: { resumeGuestsOnHostBoot: true }, then: { vm_state: 'active', task_state: null }, leaves: whole('running'), starts: 1 },
+  { name: 'suspending, guest runs: suspended', row: { task_state: 'suspending' }, guest: 'running', then: { vm_state: 'suspended', task_state: null, power_state: 7 }, leaves: saved, starts: 1 },
+  { name: 'suspending, and it is saved: suspended', row: { task_state: 'suspending' }, guest: 'suspended', then: { vm_state: 'suspended', task_state: null, power_state: 7 }, leaves: saved, starts: 1 },
+  { name: 'suspending, guest off: the task is over', row: { task_state: 'suspending' }, guest: 'stopped', then: { vm_state: 'active', task_state: null }, leaves: whole('stopped') },
+  { name: 'resuming: resumed', row: { vm_state: 'suspended', task_state: 'resuming', power_state: 7 }, guest: 'suspended', then: { vm_state: 'active', task_state: null, power_state: 1 }, leaves: whole('running'), starts: 1 },
+  { name: 'resuming, guest runs: it was through', row: { vm_state: 'suspended', task_state: 'resuming', power_state: 7 }, guest: 'running', then: { vm_state: 'active', task_state: null, power_state: 1 }, leaves: whole('running'), starts: 1 },
+  { name: 'suspended: left suspended, whatever the operator wants', row: { vm_state: 'suspended', power_state: 7 }, guest: 'suspended', options: { resumeGuestsOnHostBoot: true }, then: { vm_state: 'suspended', task_state: null, power_state: 7 }, leaves: saved, starts: 1 },
   { name: 'soft-deleted while it was deleted: deleted', row: { vm_state: 'soft-delete', task_state: 'deleting', power_state: 4 }, guest: 'stopped', then: { vm_state: 'deleted', deleted: true }, leaves: nothing },
   { name: 'powering-off: stopped', row: { task_state: 'powering-off' }, guest: 'running', then: { vm_state: 'stopped', task_state: null, power_state: 4 }, leaves: whole('stopped') },
   { name: 'powering-off, and it is off: stopped', row: { task_state: 'powering-off' }, guest: 'stopped', then: { vm_state: 'stopped', task_state: null, power_state: 4 }, leaves: whole('stopped') },

@@ -27,6 +27,12 @@ describe('recovery at start, row by row', () => {
     ['pausing', { taskState: 'pausing' }, 'clear-task'],
     ['pausing, and it is', { taskState: 'pausing', guestPower: paused }, 'pause'],
     ['unpausing, and it is not yet', { vmState: 'paused', taskState: 'unpausing', guestPower: paused }, 'unpause'],
+    ['suspending, and it runs', { taskState: 'suspending' }, 'suspend'],
+    ['suspending, and it is saved', { taskState: 'suspending', guestPower: suspended }, 'suspend'],
+    ['suspending, and it is off', { taskState: 'suspending', guestPower: crashed }, 'clear-task'],
+    ['resuming, and it is not yet', { vmState: 'suspended', taskState: 'resuming', guestPower: suspended }, 'resume'],
+    ['resuming, and it runs', { vmState: 'suspended', taskState: 'resuming' }, 'resume'],
+    ['suspended', { vmState: 'suspended', guestPower: suspended, recordedPower: suspended }, 'settle'],
     ['soft-deleted and deleting', { vmState: 'soft-delete', taskState: 'deleting' }, 'delete-again'],
     ['rebooting, guest up', { taskState: 'reboot_started' }, 'clear-task'],
     ['resize prep', { taskState: 'resize_prep' }, 'settle'],
@@ -49,6 +55,7 @@ describe('recovery at start, row by row', () => {
     expect(decide({ guestPower: shutdown }, true)).toEqual({ kind: 'settle', clearTask: false, resumeGuest: true });
     expect(decide({ guestPower: shutdown }, false)).toEqual({ kind: 'settle', clearTask: false, resumeGuest: false });
     expect(decide({ guestPower: shutdown, recordedPower: shutdown }, true)).toMatchObject({ resumeGuest: false });
+    expect(decide({ vmState: 'suspended', guestPower: suspended, recordedPower: running }, true), 'a saved guest is not started over its save').toMatchObject({ resumeGuest: false });
   });
 
   test('an instance of another host is never touched, whatever its states are', () => {
