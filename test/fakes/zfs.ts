@@ -140,7 +140,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const plain = (value: string): { value: string; source: string } => ({ value, source: '-' });
     if (property.startsWith('written@')) {
       const since = datasets.get(`${dataset.name}${property.slice('written'.length)}`);
-      return plain(since === undefined ? '-' : String((dataset.writes - since.writes) * 8192));
+      return since === undefined ? plain('-') : { value: String((dataset.writes - since.writes) * 8192), source: 'local' };
     }
     switch (property) {
       case 'type': return plain(dataset.type);

@@ -34,7 +34,7 @@ export async function cleanLeftovers(deps: ObserveDeps, instance: InstanceUuid, 
   await endReaders(deps, found.consoleReaders);
   await destroyVmm(deps, instance);
   if (verdict !== null && (await deps.files.readVerdict(instance)) === undefined) await deps.files.writeVerdict(instance, verdict);
-  await deps.files.forget(instance, ['status', 'lock', 'stopMarker', 'suspendMarker']);
+  await deps.files.forget(instance, ['status', 'lock', 'stopMarker']);
   log.debug({ instance }, 'cleaned up after a guest');
 }
 

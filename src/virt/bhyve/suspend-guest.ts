@@ -13,6 +13,7 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import type { HypervisorDriver } from '../types.js';
 import { faultsOfSave, maxMetaBytes, parseSaveMeta, type SaveMeta } from '../saves/index.js';
+import { isFromBoot } from './boot-id.js';
 import { readStoredSpec } from './define-guest.js';
 import { digestFile } from './digest-file.js';
 import { putAway, settled, type LifecycleDeps } from './lifecycle.js';
@@ -60,7 +61,7 @@ async function requestSave(deps: LifecycleDeps, instance: InstanceUuid): Promise
   if (why !== null) throw new AgentError('guest-not-savable', why, { wire: novaFaults.instanceSuspendFailure(why) });
   await host.files.makeDirectory(paths.partialSave, 0o700);
   await host.files.copy(paths.config, `${paths.partialSave}/bhyve.conf`, 0o600);
-  await host.files.writeAtomic(paths.suspendMarker, '');
+  await host.files.writeAtomic(paths.suspendMarker, await deps.boot());
   // An absolute path: 13 takes another one relative to bhyve's folder, 15 to bhyvectl's.
   try {
     await host.run('bhyvectl', [`--vm=${instance}`, `--suspend=${paths.partialSave}/ram`], { okExits: 'any', timeoutMs: 60_000 });
@@ -86,7 +87,8 @@ export async function withdrawIfIdle(deps: LifecycleDeps, instance: InstanceUuid
   try {
     if ((await watchSave(deps, instance, limit.signal)) === 'goes-on') await withdraw(deps, instance);
   } catch (err) {
-    deps.log.info({ err, instance }, 'a save of the guest goes on');
+    if (!limit.signal.aborted) throw err;
+    deps.log.info({ instance }, 'a save of the guest goes on');
   } finally {
     timer.cancel();
   }
@@ -96,10 +98,9 @@ export async function withdrawIfIdle(deps: LifecycleDeps, instance: InstanceUuid
 async function completeSave(deps: LifecycleDeps, instance: InstanceUuid, options: Options): Promise<void> {
   const paths = deps.files.paths(instance);
   const verdict = await putAway(deps, instance, false);
-  const isSave = verdict?.isSuspending === true && (verdict.exit === 0 || verdict.exit === 5);
-  const faults = isSave ? await faultsIn(deps, instance) : [`bhyve ended with ${verdict?.exit ?? 'an unknown status'}`];
+  const faults = (await whyNoSave(deps, instance, verdict)) ?? (await faultsIn(deps, instance));
   if (Array.isArray(faults)) {
-    await deps.files.forget(instance, ['partialSave']);
+    await deps.files.forget(instance, ['partialSave', 'suspendMarker']);
     const what = 'it ended while it was being saved, and the save is not complete';
     if (verdict !== null) await deps.files.writeVerdict(instance, unsaved(verdict, what));
     throw suspendFailure(what, faults.join('; '));
@@ -107,6 +108,16 @@ async function completeSave(deps: LifecycleDeps, instance: InstanceUuid, options
   await finish(deps, instance, faults, options);
   await deps.files.forget(instance, ['save']);
   await deps.host.files.rename(paths.partialSave, paths.save);
+  await deps.files.forget(instance, ['suspendMarker']);
+}
+
+/** Why the end of the guest was none of a save. bhyve does not bring its files to the disk: a host that was reset before we did may have kept their sizes only. */
+async function whyNoSave(deps: LifecycleDeps, instance: InstanceUuid, verdict: StoredVerdict | null): Promise<string[] | null> {
+  const { suspendMarker, partialSave } = deps.files.paths(instance);
+  if (verdict?.isSuspending !== true || (verdict.exit !== 0 && verdict.exit !== 5)) return [`bhyve ended with ${verdict?.exit ?? 'an unknown status'}`];
+  const boot = await deps.host.files.readText(suspendMarker);
+  const isOfThisBoot = boot !== undefined && isFromBoot({ boot, sinceSeconds: verdict.atSeconds }, await deps.boot());
+  return isOfThisBoot || (await deps.host.files.exists(`${partialSave}/${manifestName}`)) ? null : ['the host was reset before it was on the disk'];
 }
 
 /** An end with 0 or 5 that is no suspension: without an exit code nothing else is read into it. */

@@ -36,6 +36,7 @@ export async function openFilePool(): Promise<FilePool> {
     zfs: async (...args) => fake.run(args),
     hold: (dataset) => void fake.open.add(dataset),
     release: () => fake.open.clear(),
+    wrote: (dataset) => fake.write(dataset),
     dispose: () => rm(folder, { recursive: true, force: true }),
   };
 }

@@ -28,6 +28,8 @@ export interface PoolUnderTest {
   /** Tells a pool that cannot see who has its volumes open; `release` ends it. */
   hold?(dataset: string): void;
   release?(): void;
+  /** Tells a pool that cannot see it that somebody wrote to a volume. */
+  wrote?(dataset: string): void;
   dispose(): Promise<void>;
 }
 
@@ -113,6 +115,24 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       const second = await storage.createDiskFromImage(TWO, 'root', IMAGE, null);
       expect((await read(second.devicePath, 0, 12)).toString()).toBe('first octets');
       expect((await read(first.devicePath, 0, 4)).toString()).toBe('XXXX');
+    });
+
+    test('disks that are held still are known as unchanged until somebody writes to one, and can be held anew and let go', async () => {
+      const [first, second] = [await storage.createBlankDisk(ONE, 'root', BigInt(4 * MiB)), await storage.createBlankDisk(ONE, 'swap', BigInt(4 * MiB))];
+      const held = await storage.holdStill(ONE);
+      expect(await storage.stillness(ONE)).toEqual(held);
+      const handle = await open(second.devicePath, 'r+');
+      await handle.write(Buffer.alloc(4096, 'X'), 0, 4096, 0);
+      await handle.sync();
+      await handle.close();
+      pool.wrote?.(second.dataset);
+      await waitUntil(async () => (await storage.stillness(ONE))['swap'] !== held['swap'], 'the write is seen');
+      expect((await storage.stillness(ONE))['root']).toBe(held['root']);
+      const again = await storage.holdStill(ONE);
+      expect(await storage.stillness(ONE)).toEqual(again);
+      await storage.letGo(ONE);
+      expect((await datasets()).filter((name) => name.includes('@'))).toEqual([]);
+      expect((await read(first.devicePath, 0, 4)).every((octet) => octet === 0)).toBe(true);
     });
 
     test('everything is found again after a restart of the agent', async () => {

@@ -5,6 +5,7 @@ import type { Dataset } from './zfs-datasets.js';
 import { type Parsed, type ZfsContext, noClones, parseOptions, readClones } from './zfs-context.js';
 import { type Kind, isUserProperty, propertyRules, ruleOf, showProperty } from './zfs-properties.js';
 import { nameFault } from './zfs-names.js';
+import { isWritten, writtenSince } from './zfs-written.js';
 
 const kindWords: Readonly<Record<string, readonly Kind[]>> = {
   filesystem: ['filesystem'], fs: ['filesystem'], volume: ['volume'], vol: ['volume'], snapshot: ['snapshot'], snap: ['snapshot'], bookmark: [],
@@ -141,7 +142,7 @@ export async function zfsGet(context: ZfsContext, args: readonly string[]): Prom
   if (list === undefined) throw usageError('get', 'missing property argument');
   const names = list.split(',');
   for (const name of names) {
-    if (name !== 'all' && ruleOf(name) === undefined && !isUserProperty(name)) throw usageError('get', `bad property list: invalid property '${name}'`);
+    if (name !== 'all' && ruleOf(name) === undefined && !isUserProperty(name) && !isWritten(name)) throw usageError('get', `bad property list: invalid property '${name}'`);
   }
   const sources = parsed.last('s')?.split(',');
   const kinds = asked ?? ['filesystem', 'volume', 'snapshot'];
@@ -150,7 +151,7 @@ export async function zfsGet(context: ZfsContext, args: readonly string[]): Prom
   const rows: string[][] = [];
   for (const dataset of [...found].sort(byName)) {
     for (const name of names.flatMap((property) => (property === 'all' ? allProperties(dataset) : [ruleOf(property)?.name ?? property]))) {
-      const { value, source } = showProperty(dataset, name, parsed.has('p'), clonesOf);
+      const { value, source } = isWritten(name) ? await writtenSince(context.datasets, dataset, name) : showProperty(dataset, name, parsed.has('p'), clonesOf);
       if (sources !== undefined && !sources.includes(source.startsWith('inherited') ? 'inherited' : source === '-' ? 'none' : source)) continue;
       const cells: Readonly<Record<string, string>> = { name: dataset.name, property: name, value, source, received: '-' };
       rows.push(fields.map((field) => cells[field]!));

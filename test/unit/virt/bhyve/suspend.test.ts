@@ -140,6 +140,16 @@ describe('a save that fails', () => {
     expect(await driver.powerState(instanceA)).toBe(powerStates.crashed);
   });
 
+  test('a reset of the host before the files were on its disk is the end of it', async () => {
+    await expect(driver.suspend(instanceA, { signal: quiet, holdDisks: () => Promise.reject(new Error('the agent was killed')) })).rejects.toThrow('killed');
+    host.reboot();
+    driver = await newDriver();
+    await driver.adopt();
+    await driver.close();
+    await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed', message: expect.stringContaining('the host was reset') as unknown });
+    expect([await driver.powerState(instanceA), left()]).toEqual([powerStates.crashed, []]);
+  });
+
   test('that neither ends nor fails is left alone after its time, marked as it is', async () => {
     host.saves.outcome = 'stuck';
     await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-unfinished' });
@@ -148,6 +158,33 @@ describe('a save that fails', () => {
     await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
     await driver.start(instanceA);
     expect(left()).toEqual([]);
+  });
+});
+
+describe('a mark that an agent left when it was killed', () => {
+  test('is taken away at the next start if bhyve was never asked, so that a reboot of the guest is no end of it', async () => {
+    host.outside.put(`${folder}/suspending`, 'boottime-1');
+    driver = await newDriver();
+    await driver.adopt();
+    await driver.close();
+    await expectGoesOn(host.guest(instanceA)?.memory);
+  });
+
+  test('stays while bhyve saves, and the save is completed by whoever asks again', async () => {
+    host.saves.tookMs = 60_000;
+    const gone = new AbortController();
+    clock.after(5000, () => gone.abort(new Error('the agent was killed')));
+    const memory = host.guest(instanceA)?.memory;
+    await expect(driver.suspend(instanceA, { holdDisks, signal: gone.signal })).rejects.toThrow('killed');
+    driver = await newDriver();
+    await driver.adopt();
+    await driver.close();
+    expect(left()).toContain(`${folder}/suspending`);
+    expect(await driver.whyNoSuspend(instanceA)).toBeNull();
+    await suspend();
+    expect([requests().length, await driver.powerState(instanceA)]).toEqual([1, powerStates.suspended]);
+    await resume();
+    await expectGoesOn(memory);
   });
 });
 
