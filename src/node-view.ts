@@ -16,10 +16,10 @@ const reachLimitMs = 15_000;
 export async function openNodeView(config: Config): Promise<NodeView> {
   const { log } = createLogger({ level: 'silent', file: null, secrets: [] });
   const { metrics } = createMetrics({ hasProcessMetrics: false });
-  const { host, driver, storage } = makeNode(config, log, metrics);
+  const { host, driver, storage, selfTest } = makeNode(config, log, metrics);
   const plugger = createPlugger({ host, l2: null, clock, log, bridgeMappings: config.l2_agent.bridge_mappings, interfaceMappings: config.l2_agent.interface_mappings });
   return {
-    host, driver, storage, plugger,
+    host, driver, storage, plugger, selfTest,
     readJournal: () => readJournal(`${config.DEFAULT.state_path}/journal`),
     reach: {
       async broker() {

@@ -1,14 +1,14 @@
 /** The real parts, made from the configuration. main.ts and the operator's commands use what they need of them. */
 import type { Config } from './config/index.js';
 import { createConductor, type Conductor } from './conductor/index.js';
-import { createHost, type Host } from './host/index.js';
+import { claimFolder, createHost, type Host } from './host/index.js';
 import { systemClock } from './lib/clock.js';
 import type { Logger, Metrics } from './observe/index.js';
 import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, type GlanceClient, type NeutronClient, type PlacementClient, type Session } from './openstack/index.js';
 import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
 import { createStorage, type NodeStorage } from './storage/index.js';
-import { createBhyveDriver, type HypervisorDriver } from './virt/index.js';
+import { createBhyveDriver, runSelfTest, type HypervisorDriver, type SelfTestReport } from './virt/index.js';
 
 const clock = systemClock;
 const MiB = 1024 * 1024;
@@ -18,22 +18,25 @@ export interface NodeParts {
   readonly host: Host;
   readonly driver: HypervisorDriver;
   readonly storage: NodeStorage;
+  /** Tries whether guests can be saved and restored here, and stores what it found. */
+  readonly selfTest: (note: (text: string) => void, signal: AbortSignal) => Promise<SelfTestReport>;
 }
 
 export function makeNode(config: Config, log: Logger, metrics: Metrics): NodeParts {
   const { agent, bhyve, vnc, zfs, DEFAULT: main } = config;
   const host = createHost({ deviceRoot: agent.device_root, path: agent.path.join(':'), clock, log: log.child({ part: 'host' }), metrics });
+  const common = {
+    host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs,
+    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null, bootMessagesPath: agent.boot_messages,
+  };
   const driver = createBhyveDriver({
-    host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs, hypervisorHostname: main.host,
-    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null,
-    serial: serialOptionsOf(config), bootMessagesPath: agent.boot_messages, consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB,
-    mayRestore: bhyve.save_restore === 'auto',
+    ...common, hypervisorHostname: main.host, serial: serialOptionsOf(config), consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB, mayRestore: bhyve.save_restore === 'auto',
   });
   const limit = config.compute.max_concurrent_disk_ops;
   const storage = createStorage({
     host, clock, log: log.child({ part: 'storage' }), metrics, root: zfs.root, scratch: `${main.state_path}/scratch`, ...(limit > 0 ? { limits: { maxConversions: limit } } : {}),
   });
-  return { host, driver, storage };
+  return { host, driver, storage, selfTest: (note, signal) => runSelfTest({ ...common, note, signal, claim: claimFolder }) };
 }
 
 /** What the cloud gives. */

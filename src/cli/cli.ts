@@ -81,6 +81,9 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
         (await import('./instance.js')).showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
     program.command('methods').description('what Nova can ask of this agent: works, refused with the reason, or needs a feature of the host; reads no configuration')
       .option('--json', 'for programs').action(async (given: { json?: boolean }) => done((await import('./methods.js')).showMethods({ json: given.json === true }, output)));
+    const selftest = program.command('selftest').description('try what no question to the host can tell').helpCommand(false);
+    addConfigOptions(selftest.command('save-restore').description('save and restore small guests; once they come back, servers can be suspended here (some minutes)')).option('--json', 'for programs')
+      .action(async (given: Given) => done(await withNode(given, async (node) => (await import('./selftest.js')).selfTestSaveRestore(node.selfTest, { json: given.json === true }, output))));
     addCheckpoint(program, output, done);
     return program;
   }

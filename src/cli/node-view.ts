@@ -5,6 +5,7 @@ import type { JournalReader } from '../journal/index.js';
 import type { Plugger } from '../network/index.js';
 import type { NodeStorage } from '../storage/index.js';
 import type { HypervisorDriver } from '../virt/index.js';
+import type { RunSelfTest } from './selftest.js';
 
 export interface NodeView {
   readonly host: Pick<Host, 'toolPath' | 'run'>;
@@ -13,6 +14,8 @@ export interface NodeView {
   readonly plugger: Pick<Plugger, 'listOwned'>;
   /** Read beside the running agent. */
   readonly readJournal: () => Promise<JournalReader>;
+  /** For `selftest`, which starts guests of its own. */
+  readonly selfTest: RunSelfTest;
   /** For `check --online`: each resolves with a word about what was found, or rejects with the reason. */
   readonly reach: {
     readonly broker: () => Promise<string>;

@@ -36,6 +36,8 @@ export interface BhyveHost extends Host {
   failNextStart: { exit: number; says: string } | null;
   /** How it saves and restores. */
   readonly saves: SavingHost;
+  /** Guests say a number five times a second, as the guest of the self-test does. */
+  counts: boolean;
   /** Octets that are free on every file system. */
   freeBytes: bigint;
   guest(name: string): RunningGuest | undefined;
@@ -109,7 +111,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     }
     const restored = guest.run === 1 ? files.text(`${guest.folder}/restore`)?.trim() : undefined;
     files.drop(`${guest.folder}/restore`);
-    guest.memory = restored === undefined ? `cold start ${nextPid}` : memoryIn(disk.files.get(restored)!);
+    guest.memory = restored === undefined || saves.restore === 'cold' ? `cold start ${nextPid}` : memoryIn(disk.files.get(restored)!);
     if (restored !== undefined) calls.push(`bhyve -k bhyve.conf -r ${restored} ${guest.name}`);
     guest.pid = addProcess(`bhyve: ${guest.name}`, guest.supervisorPid ?? 1).pid;
     files.put(`/dev/vmm/${guest.name}`, '');
@@ -119,13 +121,29 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     }
     if (restored !== undefined && saves.restore === 'crashes') clock.after(500, () => end(guest, 139));
     writeStatus(guest);
+    if (host.counts) count(guest, guest.run);
+  }
+
+  /** The guest of the self-test: its memory is a number, which it says and raises. */
+  function count(guest: RunningGuest, run: number): void {
+    clock.after(200, () => {
+      if (guests.get(guest.name) !== guest || guest.run !== run) return;
+      if (!guest.isSaving) {
+        const next = /^\d+$/.test(guest.memory) ? Number(guest.memory) + 1 : 1;
+        guest.memory = String(next);
+        files.append(`${guest.folder}/console.log`, `tick ${next.toString(16).padStart(8, '0')}\r\n`);
+      }
+      count(guest, run);
+    });
   }
 
   /** As bhyve does it: files first, the description last; then it ends, or goes on. */
   function suspend(guest: RunningGuest, path: string): RunResult {
     if (saves.outcome === 'refused' || isStopped(guest)) return ok('', 64);
     guest.isSaving = true;
-    const written = saveOf(guest.name, files.text(`${guest.folder}/bhyve.conf`) ?? '', guest.memory, saves.family);
+    const config = files.text(`${guest.folder}/bhyve.conf`) ?? '';
+    const isWithoutCode = [...saves.withoutCode].some((model) => config.includes(`.device=${model}\n`));
+    const written = saveOf(guest.name, config, guest.memory, saves.family);
     const put = (name: string, content: Uint8Array): void => { if (disk.folders.has(dirname(path))) disk.files.set(`${path}${name}`, content); };
     put('.kern', new Uint8Array());
     put('', written.ram.subarray(0, written.ram.length / 2));
@@ -133,7 +151,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     if (saves.outcome === 'stuck') return ok('', 64);
     clock.after(saves.tookMs, () => {
       guest.isSaving = false;
-      if (saves.outcome === 'fails') return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
+      if (saves.outcome === 'fails' || isWithoutCode) return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
       if (!guests.has(guest.name)) return undefined;
       if (saves.outcome === 'dies') return end(guest, 139);
       put('', written.ram);
@@ -213,7 +231,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
 
   const host: BhyveHost = {
     files: { ...base.files, writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); } },
-    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, saves,
+    outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, saves, counts: false,
     get freeBytes() { return disk.freeBytes; },
     set freeBytes(bytes) { disk.freeBytes = bytes; }, deviceRoot: '/dev', listen: (...args) => base.listen(...args),
     toolPath: (tool) => `/usr/sbin/${tool}`,

@@ -12,11 +12,13 @@ export interface SavingHost {
   outcome: 'complete' | 'refused' | 'fails' | 'cut' | 'stuck' | 'dies';
   /** Milliseconds from the request to the outcome. */
   tookMs: number;
-  /** taken; refused: bhyve ends with 1; crashes: it goes up and dies at once. */
-  restore: 'taken' | 'refused' | 'crashes';
+  /** taken; refused: bhyve ends with 1; crashes: it goes up and dies at once; cold: it forgets what it knew. */
+  restore: 'taken' | 'refused' | 'crashes' | 'cold';
+  /** A guest that has one of these models of devices is refused (ENOTSUP): the save fails, and it goes on. */
+  readonly withoutCode: Set<string>;
 }
 
-export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', tookMs: 3000, restore: 'taken' });
+export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', tookMs: 3000, restore: 'taken', withoutCode: new Set() });
 
 const kernel = ['vhpet', 'vm', 'vioapic', 'vlapic', 'vmcx', 'vatpit', 'vatpic', 'vpmtmr', 'vrtc'];
 const types13 = ['atkbdc', 'virtio-net', 'virtio-blk', 'virtio-rnd', 'lpc', 'fbuf', 'xhci', 'e1000', 'ahci', 'ahci-hd', 'ahci-cd'];

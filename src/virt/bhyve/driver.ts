@@ -53,6 +53,8 @@ export interface BhyveDriverOptions {
   readonly serial?: SerialOptions | null;
   /** False: guests are not saved, whatever the host can do. Default true. */
   readonly mayRestore?: boolean;
+  /** True: of the self-test. Default false. */
+  readonly isTrial?: boolean;
 }
 
 const addressesOf = (slots: Readonly<Record<string, number>>): Record<string, string> =>
@@ -76,6 +78,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     allocations: new KeyedMutex(),
     startTimeoutMs: options.startTimeoutMs ?? 30_000,
     consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024,
+    isTrial: options.isTrial ?? false,
   };
   const mutex = new KeyedMutex<InstanceUuid>();
   const watch = createWatch({ lifecycle, clock, log, metrics: options.metrics, mutex });

@@ -25,3 +25,4 @@ export { createBhyveDriver, type BhyveDriverOptions } from './driver.js';
 export type { VncOptions } from './allocations.js';
 export type { SerialOptions } from './serial-consoles.js';
 export { defaultFirmwareDirs } from './firmware.js';
+export { runSelfTest, type SelfTestOptions, type SelfTestReport } from './selftest/self-test.js';

@@ -10,7 +10,12 @@ import { forceOff, pressPowerButton, waitForSupervisor, type PowerDeps } from '.
 import { guestTitle } from './proof.js';
 import type { StoredVerdict } from './verdict.js';
 
-export type LifecycleDeps = PowerDeps & DefineDeps & { readonly startTimeoutMs: number; readonly consoleLogMaxBytes: number };
+export type LifecycleDeps = PowerDeps & DefineDeps & {
+  readonly startTimeoutMs: number;
+  readonly consoleLogMaxBytes: number;
+  /** The self-test's: guests are saved to see whether they come back, whatever is known of that. */
+  readonly isTrial: boolean;
+};
 
 export type Running = Extract<Observation, { kind: 'running' }>;
 

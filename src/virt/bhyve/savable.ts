@@ -39,6 +39,7 @@ export async function configOf(deps: LifecycleDeps, instance: InstanceUuid): Pro
 /** A sentence for the user of the guest; null if it can be saved now. */
 export async function whyNotSavable(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
   const { saveRestore } = deps.capabilities();
+  if (deps.isTrial) return whyNoRoom(deps, instance);
   if (saveRestore.status !== 'ready') return `this host cannot save guests: ${saveRestore.reason}`;
   // A save is under way: it is past these questions, and takes the room that is asked for.
   if (await deps.host.files.exists(deps.files.paths(instance).suspendMarker)) return null;

@@ -57,6 +57,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     },
     plugger: { listOwned: async () => [{ tapName: 'tapaaaaaaaa-aa', instance: running, port }] },
     readJournal: async () => ({ unfinished: () => [operation], history: (uuid) => (uuid === running ? [operation] : []) }),
+    selfTest: () => Promise.reject(new Error('not asked for here')),
     reach: { broker: async () => 'RabbitMQ 3.10', keystone: () => Promise.reject(new AgentError('http-unauthorized', 'wrong password')) },
     close: async () => undefined,
     ...over,
@@ -148,6 +149,31 @@ describe('checkpoint', () => {
     expect(await run(['checkpoint', 'show', none])).toMatchObject({ code: 1, out: '', err: `nova-bhyve: ${none}: there is no such file\n` });
     expect((await run(['checkpoint', 'show', folder])).err).toMatch(new RegExp(`^nova-bhyve: ${folder}: could not read a file: EISDIR`));
     for (const wrong of [['checkpoint'], ['checkpoint', 'show'], ['checkpoint', 'diff', cut], ['checkpoint', 'drop']]) expect((await run(wrong)).code, wrong.join(' ')).toBe(2);
+  });
+});
+
+describe('selftest save-restore', () => {
+  const host = { cpuModel: 'm', cpuVendor: 'AMD', release: '15.1', bhyve: 'b', kernel: 'k' };
+  const passed = { at: '2026-11-26T00:00:00.000Z', host, family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk'], isGood: true, reason: '' } as const;
+
+  test('tells what is tried, and what came of it', async () => {
+    const selfTest: NodeView['selfTest'] = async (note) => {
+      note('no device');
+      return { result: passed, trials: [{ title: 'no device', outcome: 'passed', reason: '' }, { title: 'nvme', outcome: 'failed', reason: 'bhyve could not save it' }] };
+    };
+    const { code, out, err, closed } = await run(withConfig('selftest', 'save-restore'), fakeNode({ selfTest }));
+    expect([code, closed, err]).toEqual([0, 1, 'trying: no device\n']);
+    expect(out).toMatch(/nvme +failed +bhyve could not save it\n/);
+    expect(out).toMatch(/suspend and resume +work on this host\n[\s\S]*hostbridge, lpc, virtio-blk\n[\s\S]*two of one model +come back/);
+    expect(JSON.parse((await run(withConfig('selftest', 'save-restore', '--json'), fakeNode({ selfTest }))).out)).toMatchObject({ ...passed, trials: [{ title: 'no device' }, { outcome: 'failed' }] });
+  });
+
+  test('ends with 1 and the reason on a host where guests do not come back', async () => {
+    const result = { ...passed, isGood: false, models: [], reason: 'no device: Failed to restore kernel structs.' };
+    const { code, out } = await run(withConfig('selftest', 'save-restore'), fakeNode({ selfTest: async () => ({ result, trials: [] }) }));
+    expect(code).toBe(1);
+    expect(out).toContain('do not work on this host: no device: Failed to restore kernel structs.');
+    expect(out).not.toContain('devices that come back');
   });
 });
 
@@ -273,7 +299,7 @@ describe('the program', () => {
     expect((await run([])).code).toBe(2);
     const help = await run(['--help']);
     expect(help.code).toBe(0);
-    for (const command of ['run', 'check', 'instances', 'instance', 'checkpoint']) expect(help.out).toContain(`  ${command} `);
+    for (const command of ['run', 'check', 'instances', 'instance', 'selftest', 'checkpoint']) expect(help.out).toContain(`  ${command} `);
     expect(await run(['--version'])).toMatchObject({ code: 0, out: '1.2.3\n' });
   });
 

@@ -28,7 +28,7 @@ beforeEach(async () => {
   const capabilities = await probeCapabilities(host, { firmwareDirs: ['/usr/local/share/edk2-bhyve'], bootMessagesPath: '/var/run/dmesg.boot' });
   lifecycle = {
     host, clock, log: log.log, files: createGuestFiles(host, '/var/db/nova-bhyve'), capabilities: () => capabilities, vnc: null,
-    boot: () => readBootId(host), allocations: new KeyedMutex(), startTimeoutMs: 30_000, consoleLogMaxBytes: 8_388_608,
+    boot: () => readBootId(host), allocations: new KeyedMutex(), startTimeoutMs: 30_000, consoleLogMaxBytes: 8_388_608, isTrial: false,
   };
   mutex = new KeyedMutex();
   watch = createWatch({ lifecycle, clock, log: log.log, metrics: noMetrics, mutex });
