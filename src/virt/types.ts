@@ -160,6 +160,8 @@ export interface HypervisorDriver {
   unpause(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */
   injectNmi(instance: InstanceUuid): Promise<void>;
+  /** The firmware forgets its settings and boot entries: the next start begins with new variables. Not for a running guest; idempotent. */
+  forgetVariables(instance: InstanceUuid): Promise<void>;
   /** Stops by force if needed and removes the folder with all files. */
   destroy(instance: InstanceUuid): Promise<void>;
   /** Folder of the instance (for config drive and the like); made on demand. */

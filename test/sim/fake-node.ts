@@ -224,7 +224,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       if (known?.isRunning === true) throw missing('define of a running guest');
       if (known === undefined) world.folders.set(definition.instance, 'empty');
       await half?.();
-      world.folders.set(definition.instance, { definition, isRunning: false, starts: known?.starts ?? 0 });
+      world.folders.set(definition.instance, { definition, isRunning: false, starts: known?.starts ?? 0, variablesSince: known?.variablesSince ?? null });
     },
     definition: async (instance: InstanceUuid) => guestOf(instance)?.definition,
     plannedSlots: async (planned: Guest['definition']) => Object.fromEntries([...planned.disks.map(({ role }) => `disk:${role}`), ...planned.nics.map(({ port }) => `nic:${port}`)].map((key, at) => [key, `0:${at + 2}:0`])),
@@ -236,6 +236,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       for (const nic of guest.definition.nics) if (!world.taps.has(nic.tapName)) throw missing('tap');
       guest.isRunning = true;
       guest.starts += 1;
+      guest.variablesSince ??= guest.starts;
     },
     async stop(instance: InstanceUuid) {
       const guest = guestOf(instance);
@@ -254,6 +255,10 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       guest.starts += 1;
       return true;
     },
+    async forgetVariables(instance: InstanceUuid) {
+      const guest = guestOf(instance);
+      if (guest !== undefined) guest.variablesSince = null;
+    },
     async destroy(instance: InstanceUuid, half?: Half) {
       const guest = guestOf(instance);
       if (guest !== undefined) end(guest);
@@ -263,7 +268,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'forgetVariables', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

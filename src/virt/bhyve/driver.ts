@@ -183,6 +183,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     pause: (instance) => withGuest(instance, () => pauseGuest(lifecycle, instance)),
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
+    forgetVariables: (instance) => withGuest(instance, () => files.forget(instance, ['variableStore'])),
     destroy: (instance) => withGuest(instance, async () => {
       await serial?.close(instance);
       await destroyGuest(lifecycle, instance);

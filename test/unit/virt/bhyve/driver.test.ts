@@ -46,13 +46,16 @@ test('a guest that was never defined is absent, a defined one is off', async () 
   expect(await driver.definition(instanceA)).toEqual(guestDefinition());
 });
 
-test('defining writes what only root may read, and copies the variable store once', async () => {
+test('defining writes what only root may read, and copies the variable store once, until it is to be forgotten', async () => {
   await driver.define(guestDefinition());
   expect(host.outside.modes.get(`${folder}/bhyve.conf`)).toBe(0o600);
   expect(host.outside.modes.get(`${folder}/supervisor.sh`)).toBe(0o500);
   host.outside.put(`${folder}/nvram.fd`, 'written by the guest');
   await driver.define(guestDefinition({ memoryMiB: 1024 }));
   expect(host.outside.text(`${folder}/nvram.fd`)).toBe('written by the guest');
+  await driver.forgetVariables(instanceA);
+  await driver.define(guestDefinition({ memoryMiB: 1024 }));
+  expect(host.outside.text(`${folder}/nvram.fd`)).not.toBe('written by the guest');
   expect(host.outside.text(`${folder}/bhyve.conf`)).toContain('memory.size=1024M\n');
 });
 
