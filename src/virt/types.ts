@@ -170,7 +170,7 @@ export interface HypervisorDriver {
   adopt(): Promise<void>;
   /** Guest ended, started or rebooted without our asking; seen within a second or two. */
   onEvent(listener: (event: GuestEvent) => void): void;
-  /** Last lines of com1, or undefined if there is no log yet. */
+  /** Last lines of com1; undefined for a guest that is not defined here. */
   consoleLog(instance: InstanceUuid, tailLines: number | null): Promise<string | undefined>;
   /** Where the RFB server of a running guest listens; null if it has none, or if nobody would answer there because the guest is paused. */
   vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;

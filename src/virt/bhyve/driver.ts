@@ -199,7 +199,8 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       watch.start();
     },
     onEvent: (listener) => watch.onEvent(listener),
-    consoleLog: (instance, tailLines) => files.consoleTail(instance, tailLines),
+    // A guest that has just been started has a console, on which nothing has been said.
+    consoleLog: async (instance, tailLines) => (await files.consoleTail(instance, tailLines)) ?? ((await files.readSpec(instance)) === undefined ? undefined : ''),
     async vncEndpoint(instance) {
       const spec = await files.readSpec(instance);
       if (spec === undefined || spec.vnc === null) return null;

@@ -302,9 +302,10 @@ test('more vCPUs than the host gives one guest are refused by name', async () =>
   await expect(driver.define(guestDefinition({ vcpus: 3 }))).rejects.toMatchObject({ code: 'too-many-vcpus' });
 });
 
-test('the console log gives its last lines, also when it was just turned over, and undefined before the first word', async () => {
-  await driver.define(guestDefinition());
+test('the console log gives its last lines, also when it was just turned over, and is empty before the first word', async () => {
   expect(await driver.consoleLog(instanceA, 10)).toBeUndefined();
+  await driver.define(guestDefinition());
+  expect(await driver.consoleLog(instanceA, 10)).toBe('');
   host.outside.append(`${folder}/console.log`, 'one\ntwo\nthree\n');
   expect(await driver.consoleLog(instanceA, 3)).toBe('two\nthree\n');
   expect((await driver.consoleLog(instanceA, 2))?.split('\n')).toHaveLength(2);
