@@ -39,6 +39,16 @@ interface Given { readonly configFile: readonly string[]; readonly configDir: re
 
 const locationOf = (given: Given): ConfigLocation => ({ files: given.configFile, dirs: given.configDir });
 
+/** Commands on files, which read no configuration. */
+function addCheckpoint(program: Command, output: Output, done: (code: number) => void): void {
+  const checkpoint = program.command('checkpoint').description('look into saved guests; reads no configuration').helpCommand(false);
+  checkpoint.command('show <file.meta>').description('what was saved: guest, parts with their sizes and, if bhyve wrote it as JSON, every member').option('--json', 'for programs')
+    .action(async (file: string, given: { json?: boolean }) => done(await (await import('./checkpoint.js')).showCheckpoint(file, { json: given.json === true }, output)));
+  checkpoint.command('diff <a.meta> <b.meta>').description('in what two saves differ; exit code 1 if they do').option('--json', 'for programs')
+    .action(async (before: string, after: string, given: { json?: boolean }) =>
+      done(await (await import('./checkpoint.js')).diffCheckpoints(before, after, { json: given.json === true }, output)));
+}
+
 export function createCli(handlers: CliHandlers, output: Output): Cli {
   /** One command on the node's parts, which are given back afterwards. */
   async function withNode(given: Given, work: (node: NodeView, loaded: LoadedConfig) => Promise<number>): Promise<number> {
@@ -71,6 +81,7 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
         (await import('./instance.js')).showInstance(node, uuid, { json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
     program.command('methods').description('what Nova can ask of this agent: works, refused with the reason, or needs a feature of the host; reads no configuration')
       .option('--json', 'for programs').action(async (given: { json?: boolean }) => done((await import('./methods.js')).showMethods({ json: given.json === true }, output)));
+    addCheckpoint(program, output, done);
     return program;
   }
 

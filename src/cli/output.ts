@@ -28,12 +28,12 @@ export function renderFields(fields: readonly (readonly [string, string])[]): st
 }
 
 const plain = (_key: string, value: unknown): unknown => {
-  if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
   if (value instanceof Map) return Object.fromEntries(value);
   return value instanceof Set ? [...(value as Set<unknown>)] : value;
 };
 
-/** Octet counts become numbers (text past 2^53), maps objects, sets lists. */
+/** Whole numbers of any size become numbers (text past 2^53), maps objects, sets lists. */
 export const renderJson = (value: unknown): string => `${JSON.stringify(value, plain, 2)}\n`;
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

@@ -1,4 +1,5 @@
 export type * from './host.js';
 export { createHost, type HostOptions } from './create-host.js';
+export { createFiles } from './files.js';
 export { matchesProof, parsePs, psColumns, psFindArguments, psListArguments } from './processes.js';
 export { claimFolder, type FolderClaim } from './claim-folder.js';

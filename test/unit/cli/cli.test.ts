@@ -8,6 +8,8 @@ import { AgentError } from '../../../src/lib/errors.js';
 import { parseInstanceUuid, parseOperationId, parsePortId } from '../../../src/lib/ids.js';
 import type { DiskInfo } from '../../../src/storage/index.js';
 import { noLimits, type GuestDefinition, type GuestState, type HostCapabilities } from '../../../src/virt/index.js';
+import { recordedSave } from '../../fakes/recorded-saves.js';
+import { wikiMeta } from '../../fakes/upb-state.js';
 
 const running = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 const crashed = parseInstanceUuid('22222222-2222-4222-8222-222222222222');
@@ -95,6 +97,56 @@ describe('methods', () => {
     expect(out).toMatch(/^METHOD +STATUS +REASON\n/);
     expect(out).toMatch(/^start, stop, reboot \(soft and hard\) +works$/m);
     expect(out).toMatch(/^live migration +refused +live migration is not supported by this host yet$/m);
+  });
+});
+
+describe('checkpoint', () => {
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+
+  test('shows a save without any configuration: guest, parts, and what a lost device looks like', async () => {
+    const { code, out, closed } = await run(['checkpoint', 'show', file('stock.meta', recordedSave('stock', 'twoblk').text)]);
+    expect([code, closed]).toEqual([0, 0]);
+    expect(out).toMatch(/^guest +vm1\nvCPUs +1\nmemory +67108864 bytes\nfamily +structs \(as FreeBSD 13 writes it\)\n\nKernel\nPART +STATE\nvhpet +284 bytes\n/);
+    expect(out).toMatch(/^vmx +-$/m);
+    expect(out).toMatch(/^virtio-blk +619 bytes$/m);
+    expect(out).not.toContain('State\n');
+  });
+
+  test('shows readable state with types, registers in hex, buffers by their length', async () => {
+    const path = file('upb.meta', wikiMeta);
+    const { out } = await run(['checkpoint', 'show', path]);
+    expect(out).toMatch(/^virtio-net +below$/m);
+    expect(out).toMatch(/^kernel\.vm\.vcpus\.vcpus@0\.nextrip +uint64 +0xffffffff81085d96$/m);
+    expect(out).toMatch(/^kernel\.vm\.vcpus\.vcpus@0\.exitinfo +b64 +136 bytes$/m);
+    expect(out).not.toContain('FQAAAA');
+    const { members, ...rest } = JSON.parse((await run(['checkpoint', 'show', path, '--json'])).out) as { members: unknown[] };
+    expect(rest).toMatchObject({ family: 'upb-json', guestName: 'vm1', vcpus: 2, memoryBytes: 1073741824, kernel: [{ name: 'vm', bytes: null }] });
+    expect(members).toContainEqual({ path: 'kernel.vm.vcpus.vcpus@0.nextrip', type: 'uint64', value: String(0xffffffff81085d96n) });
+    expect(members).toContainEqual({ path: 'kernel.vm.vcpus.vcpus@0.exitinfo', type: 'b64', bytes: 136 });
+  });
+
+  test('tells in what two saves differ: 1 if they do, 0 if not', async () => {
+    const path = file('a.meta', wikiMeta);
+    const other = file('b.meta', wikiMeta.replace('ffffffff81085d96', 'ffffffff81085d97').replace('CWXQiB', 'CXXQiB'));
+    const { code, out } = await run(['checkpoint', 'diff', path, other]);
+    expect(code).toBe(1);
+    expect(out).toMatch(/^WHAT +BEFORE +AFTER\nkernel\.vm\.vcpus\.vcpus@0\.exitinfo +136 bytes +136 bytes +from byte 8 on\nkernel\.vm\.vcpus\.vcpus@0\.nextrip +0xffffffff81085d96 +0xffffffff81085d97\n$/);
+    expect(JSON.parse((await run(['checkpoint', 'diff', path, other, '--json'])).out)).toMatchObject([{ type: 'b64', firstByte: 8 }, { after: String(0xffffffff81085d97n) }]);
+    expect(await run(['checkpoint', 'diff', path, path])).toMatchObject({ code: 0, out: 'The descriptions do not differ.\n' });
+    const stock = file('s.meta', recordedSave('stock', 'nvme').text);
+    expect((await run(['checkpoint', 'diff', stock, stock])).out).toBe('The descriptions do not differ.\n\nOf memory and binary state only the sizes are compared.\n');
+  });
+
+  test('says which file cannot be read and where it is damaged', async () => {
+    const cut = file('cut.meta', recordedSave('stock', 'ahcihd').text);
+    expect(await run(['checkpoint', 'diff', file('a.meta', wikiMeta), cut])).toMatchObject({ code: 1, out: '', err: `nova-bhyve: ${cut}: the description of the save is damaged: devices is cut short\n` });
+    const none = join(folder, 'none.meta');
+    expect(await run(['checkpoint', 'show', none])).toMatchObject({ code: 1, out: '', err: `nova-bhyve: ${none}: there is no such file\n` });
+    expect((await run(['checkpoint', 'show', folder])).err).toMatch(new RegExp(`^nova-bhyve: ${folder}: could not read a file: EISDIR`));
+    for (const wrong of [['checkpoint'], ['checkpoint', 'show'], ['checkpoint', 'diff', cut], ['checkpoint', 'drop']]) expect((await run(wrong)).code, wrong.join(' ')).toBe(2);
   });
 });
 
@@ -220,7 +272,7 @@ describe('the program', () => {
     expect((await run([])).code).toBe(2);
     const help = await run(['--help']);
     expect(help.code).toBe(0);
-    for (const command of ['run', 'check', 'instances', 'instance']) expect(help.out).toContain(`  ${command} `);
+    for (const command of ['run', 'check', 'instances', 'instance', 'checkpoint']) expect(help.out).toContain(`  ${command} `);
     expect(await run(['--version'])).toMatchObject({ code: 0, out: '1.2.3\n' });
   });
 

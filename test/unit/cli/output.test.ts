@@ -11,5 +11,5 @@ test('octets are readable', () => {
 });
 
 test('JSON has numbers for octets as long as they are exact, and objects for maps', () => {
-  expect(JSON.parse(renderJson({ a: 5n, b: 2n ** 60n, c: new Map([['k', 1]]), d: new Set(['x']) }))).toEqual({ a: 5, b: '1152921504606846976', c: { k: 1 }, d: ['x'] });
+  expect(JSON.parse(renderJson({ a: 5n, b: 2n ** 60n, n: -(2n ** 60n), m: -5n, c: new Map([['k', 1]]), d: new Set(['x']) }))).toEqual({ a: 5, b: '1152921504606846976', n: '-1152921504606846976', m: -5, c: { k: 1 }, d: ['x'] });
 });

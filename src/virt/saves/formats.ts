@@ -1,0 +1,20 @@
+/**
+ * The names that bhyve's formats use. Sources: snapshot.c of 13.2 and 15.1, and saves made by a real 13.2 (test/samples/saves).
+ * The kernel's structs are the same in all families, but for `vmx`: stock 13.2 lists it with size 0 on every processor, and then refuses to restore it.
+ */
+export const kernelStructs: readonly string[] = ['vhpet', 'vm', 'vioapic', 'vlapic', 'vmcx', 'vatpit', 'vatpic', 'vpmtmr', 'vrtc'];
+
+/** Saved by builds of FreeBSD 13 and older; later ones do not have it. */
+export const oldKernelStruct = 'vmx';
+
+/** The keyboard and mouse controller: in no configuration, in every save (save and restore exist on amd64 only). */
+export const keyboard = 'atkbdc';
+
+/** Device models with save code, 13.2 to 15.1. */
+export const savableModels: ReadonlySet<string> = new Set(['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'virtio-rnd', 'ahci', 'e1000', 'fbuf', 'xhci']);
+
+/** Has no state of its own: FreeBSD 13 does not list it and restores well without. */
+export const statelessModel = 'hostbridge';
+
+/** The model behind a type as FreeBSD 13 lists it: it has the aliases for a controller with one port as types of their own. */
+export const modelOfType = (type: string): string => (type === 'ahci-hd' || type === 'ahci-cd' ? 'ahci' : type);
