@@ -26,6 +26,8 @@ export interface Guest {
   /** What it remembers, changed by each cold start; a save of it. */
   memory?: number;
   save?: { readonly memory: number; readonly disks: Readonly<Record<string, string>> };
+  /** The start at which its firmware's variables began; null: it has none yet. */
+  variablesSince: number | null;
 }
 
 export interface FakeDisk {
