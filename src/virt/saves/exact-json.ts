@@ -20,9 +20,11 @@ interface Reader {
   readonly path: (string | number)[];
   at: number;
   values: number;
+  escapes: number;
 }
 
 const maxKeyCharacters = 256;
+const maxEscapes = 10_000; // in all: libxo needs next to none here, and 64 MiB of them would take seconds
 const blank = /[^ \t\r\n]/g;
 const special = /["\\\p{Cc}]/gu; // a search, not a loop in the pattern: strings may have many MiB
 const number = /-?(?:0|[1-9][0-9]{0,19})(?![0-9.eE])/y;
@@ -30,7 +32,7 @@ const escapes: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '
 
 /** The value in `text`, which must be all of it. AgentError `save-damaged` with the path of the fault. */
 export function parseExactJson(text: string, limits: JsonLimits): ExactJson {
-  const reader: Reader = { text, limits, path: [], at: 0, values: 0 };
+  const reader: Reader = { text, limits, path: [], at: 0, values: 0, escapes: 0 };
   if (text.length > limits.maxCharacters) throw fault(reader, `is longer than ${limits.maxCharacters} characters`);
   if (text === '') throw fault(reader, 'is empty');
   const value = readValue(reader);
@@ -128,6 +130,8 @@ function readString(reader: Reader): string {
 
 /** Behind a backslash. */
 function readEscape(reader: Reader): string {
+  reader.escapes += 1;
+  if (reader.escapes > maxEscapes) throw fault(reader, `has one of more than ${maxEscapes} escapes`);
   const letter = reader.text.charAt(reader.at);
   reader.at += 1;
   if (letter === 'u') {

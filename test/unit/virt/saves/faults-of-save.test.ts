@@ -36,6 +36,15 @@ describe('saves of a real 13.2', () => {
     expect(faultsOfRecorded(recordedSave('without vmx', 'console'))).toEqual(['devices: there is nothing of virtio-console']);
   });
 
+  test('may have an AHCI controller under the name of one of its ports', () => {
+    const { text, sizes } = recordedSave('without vmx', 'rnd');
+    const meta = parseSaveMeta(text.replace('"virtio-rnd"', '"spare"').replace('"ahci-hd"', '"virtio-rnd"').replace('"spare"', '"ahci-hd"'));
+    const guest = [{ model: 'ahci', slot: 2 }, { model: 'lpc', slot: 31 }];
+    expect(faultsOfSave(meta, expectationOf(guest), sizes!)).toEqual([]);
+    expect(faultsOfSave(meta, expectationOf([...guest, { model: 'ahci', slot: 3 }]), sizes!)).toEqual(['devices: 1 of 2 ahci saved']);
+    expect(faultsOfSave(meta, expectationOf(guest.slice(1)), sizes!)).toEqual(['devices[3]: ahci-hd is in the save, but not in the guest']);
+  });
+
   test('that bhyve gave up are cut short for ever', () => {
     for (const [host, name] of [['stock', 'ahcihd'], ['without vmx', 'ahcihd'], ['without vmx', 'ahci']] as const) {
       const save = recordedSave(host, name);

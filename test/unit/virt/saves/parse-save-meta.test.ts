@@ -126,6 +126,7 @@ describe('a refusal names the member and what is wrong with it', () => {
     expect(refusal(`{"devices":[${'0,'.repeat(1_000_001)}0]}`)).toMatch(/is one of more than 1000000 values$/);
     expect(refusal(`{"basic metadata":{},"kern_structs":[${'{},'.repeat(4096)}{}],"devices":[]}`)).toBe('kern_structs has more than 4096 entries');
     expect(refusal(' '.repeat(64 * 1024 * 1024 + 1))).toBe('it is longer than 67108864 characters');
+    expect(refusal(`{"a": ["${'\\n'.repeat(5_000)}", "${'\\n'.repeat(5_001)}"]}`)).toBe('a[1] has one of more than 10000 escapes');
     expect(refusal('{"__proto__": {"polluted": 1}}')).toBe('basic metadata is missing');
   });
 
