@@ -154,7 +154,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       if (saves.outcome === 'fails' || isWithoutCode) return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
       if (!guests.has(guest.name)) return undefined;
       if (saves.outcome === 'dies') return end(guest, 139);
-      put('', written.ram);
+      if (saves.outcome !== 'short') put('', written.ram);
       put('.kern', written.kern);
       put('.meta', Buffer.from(saves.outcome === 'cut' ? written.meta.slice(0, written.meta.length / 2) : written.meta));
       files.drop(`/dev/vmm/${guest.name}`);

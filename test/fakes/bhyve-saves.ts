@@ -7,9 +7,10 @@ export interface SavingHost {
   exit: 0 | 5;
   /**
    * complete; refused: nothing is written, the guest goes on; fails: half the memory is written, then it goes on; cut: it ends with a description that is cut short;
+   * short: with half the memory and a whole description;
    * stuck: half is written, and then nothing happens any more; dies: it is killed in the middle.
    */
-  outcome: 'complete' | 'refused' | 'fails' | 'cut' | 'stuck' | 'dies';
+  outcome: 'complete' | 'refused' | 'fails' | 'cut' | 'short' | 'stuck' | 'dies';
   /** Milliseconds from the request to the outcome. */
   tookMs: number;
   /** taken; refused: bhyve ends with 1; crashes: it goes up and dies at once; cold: it forgets what it knew. */

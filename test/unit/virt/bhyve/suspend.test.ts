@@ -4,7 +4,7 @@ import { createBhyveDriver, powerStates, type GuestDefinition, type HypervisorDr
 import { renderSelfTest, type SelfTestResult } from '../../../../src/virt/bhyve/save-capability.js';
 import { readSaveIdentity } from '../../../../src/virt/bhyve/save-identity.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
-import { guestDefinition, instanceA } from '../../../fakes/guest-definition.js';
+import { guestDefinition, instanceA, instanceB } from '../../../fakes/guest-definition.js';
 import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../../fakes/virtual-clock.js';
 
@@ -126,7 +126,7 @@ describe('a save that fails', () => {
     await expectGoesOn(memory);
   });
 
-  test.each(['cut', 'dies'] as const)('with the end of the guest (%s) is a crash with a reason, and no part of it stays', async (outcome) => {
+  test.each(['cut', 'short', 'dies'] as const)('with the end of the guest (%s) is a crash with a reason, and no part of it stays', async (outcome) => {
     host.saves.outcome = outcome;
     await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed', wire: { message: expect.stringContaining('not complete') as unknown } });
     expect(await driver.state(instanceA)).toMatchObject({ kind: 'stopped', verdict: { kind: 'crashed' } });
@@ -180,6 +180,7 @@ describe('a mark that an agent left when it was killed', () => {
     await driver.adopt();
     await driver.close();
     expect(left()).toContain(`${folder}/suspending`);
+    host.freeBytes = 0n; // it takes the room itself
     expect(await driver.whyNoSuspend(instanceA)).toBeNull();
     await suspend();
     expect([requests().length, await driver.powerState(instanceA)]).toEqual([1, powerStates.suspended]);
@@ -243,6 +244,16 @@ describe('before the guest is touched', () => {
     expect((await driver.inventory()).traits).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_SAVE_RESTORE', 'CUSTOM_BHYVE_SAVE_MULTI']));
   });
 
+  test('a path that bhyve would cut is refused', async () => {
+    const long = `/${'x'.repeat(181)}`;
+    driver = createBhyveDriver({ host, statePath: long, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log, metrics: noMetrics, vnc: null });
+    host.outside.put(`${long}/selftest/save-restore.json`, host.outside.text(`${statePath}/selftest/save-restore.json`) ?? '');
+    await driver.prepare();
+    await driver.define(guestDefinition({ memoryMiB: 1, instance: instanceB }));
+    await driver.start(instanceB);
+    expect(await driver.whyNoSuspend(instanceB)).toMatch(/longer than the 255 characters/);
+  });
+
   test('a guest that is off is not saved', async () => {
     await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
     await expect(suspend()).rejects.toMatchObject({ code: 'guest-not-running' });
@@ -278,6 +289,21 @@ describe('a restore', () => {
   test.each(['ram', 'ram.kern', 'ram.meta', 'bhyve.conf', 'nvram.fd'])('of a save whose %s is not what was written is refused', async (name) => {
     host.outside.append(`${folder}/suspended/${name}`, ' ');
     await expectRefused('save-damaged', /its save is damaged/);
+    await expect(resume()).rejects.toMatchObject({ cause: { message: expect.stringMatching(/octets, and had|describ|JSON/i) as unknown } });
+  });
+
+  test('of a save that is not of the server as it is defined now is refused', async () => {
+    await driver.define(guestDefinition({ memoryMiB: 2 }));
+    await expectRefused('save-mismatch', /does not fit the server: it has 1048576 bytes of memory/);
+  });
+
+  test('that was cut before it began is still a save; and what a cut one left makes no start a restore', async () => {
+    host.outside.drop(`${folder}/verdict`);
+    expect(await driver.powerState(instanceA)).toBe(powerStates.suspended);
+    host.outside.put(`${folder}/restore`, `${folder}/suspended/ram`);
+    await driver.start(instanceA);
+    expect(host.guest(instanceA)?.memory).toMatch(/^cold start/);
+    expect(host.calls.filter((call) => call.includes(' -r '))).toEqual([]);
   });
 
   test('of a save whose memory has another octet of the same size is refused', async () => {
