@@ -13,6 +13,8 @@ export type InstanceUuid = Branded<'InstanceUuid'>;
 export type PortId = Branded<'PortId'>;
 /** Glance's id of an image. */
 export type ImageId = Branded<'ImageId'>;
+/** A node of an instance's checkpoint tree; the id of the image that stands for it. */
+export type CheckpointId = Branded<'CheckpointId'>;
 /** Our own id of one journalled operation. */
 export type OperationId = Branded<'OperationId'>;
 
@@ -29,6 +31,8 @@ export const parseInstanceUuid = (value: unknown): InstanceUuid => parseUuid('in
 export const parsePortId = (value: unknown): PortId => parseUuid('port id', value) as PortId;
 /** Throws AgentError `bad-id` unless `value` is a canonical lower-case UUID. */
 export const parseImageId = (value: unknown): ImageId => parseUuid('image id', value) as ImageId;
+/** Throws AgentError `bad-id` unless `value` is a canonical lower-case UUID. */
+export const parseCheckpointId = (value: unknown): CheckpointId => parseUuid('checkpoint id', value) as CheckpointId;
 /** Throws AgentError `bad-id` unless `value` is a canonical lower-case UUID. */
 export const parseOperationId = (value: unknown): OperationId => parseUuid('operation id', value) as OperationId;
 

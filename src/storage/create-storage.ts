@@ -7,6 +7,7 @@ import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Host } from '../host/index.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { layoutOf, type Layout } from './dataset-names.js';
+import { createCheckpoints } from './checkpoints/create-checkpoints.js';
 import { createDiskSnapshots } from './disk-snapshots.js';
 import { createImageCache } from './image-cache.js';
 import { createImageStore } from './image-store.js';
@@ -69,6 +70,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
     ...createDiskReplacements(disks),
     ...createKeptDisks(disks),
     ...createStillDisks(disks),
+    ...createCheckpoints(disks),
     ...createDiskSnapshots({ host, zfs, layout, scratch, clock, log, limits: converterLimits }),
     prepare: () => prepare({ host, zfs, layout, log, scratch }),
     usage: () => usage(zfs, layout),

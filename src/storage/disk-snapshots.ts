@@ -86,14 +86,14 @@ async function openSnapshot(deps: DiskSnapshotsDeps, instance: InstanceUuid, ope
   return { diskFormat: 'qcow2', bytes, open: () => host.files.openSource(file) };
 }
 
-/** Clone first. Whoever read it has been stopped, but the system may need a moment to see that. */
+/** Clone first. Whoever read it has been stopped, but the system may need a moment to see that. Found by its mark: the disk may have been set aside meanwhile. */
 async function dropSnapshot(deps: DiskSnapshotsDeps, instance: InstanceUuid, operation: OperationId): Promise<void> {
   const { zfs, clock, host, scratch } = deps;
   await host.files.remove(fileOf(deps, operation), scratch);
   const datasets = await datasetsOf(deps, instance);
-  const [snapshot, clone] = [snapshotOf(deps, instance, operation), cloneOf(deps, instance, operation)];
-  if (isMarked(datasets.get(clone), operation)) await unlessMissing(whileBusy(clock, () => zfs.destroyTree(clone)));
-  if (isMarked(datasets.get(snapshot), operation)) await unlessMissing(whileBusy(clock, () => zfs.destroySnapshot(snapshot)));
+  const marked = [...datasets].filter(([, properties]) => isMarked(properties, operation)).map(([name]) => name);
+  for (const clone of marked.filter((name) => !name.includes('@'))) await unlessMissing(whileBusy(clock, () => zfs.destroyTree(clone)));
+  for (const snapshot of marked.filter((name) => name.includes('@'))) await unlessMissing(whileBusy(clock, () => zfs.destroySnapshot(snapshot)));
 }
 
 async function unlessMissing(work: Promise<void>): Promise<void> {

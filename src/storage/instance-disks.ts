@@ -52,6 +52,9 @@ export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
   };
 }
 
+/** Begins the last part of the name of a disk that is kept for its checkpoints only. */
+export const BRANCH = 'branch-';
+
 export interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
 
 async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null, bus: DiskBus | null): Promise<DiskInfo> {
@@ -144,10 +147,18 @@ async function buryDisks(deps: InstanceDisksDeps, instance: InstanceUuid): Promi
   await bury(deps, deps.layout.instance(instance), { kind: 'instance', instance });
 }
 
+/** A disk that nodes of the checkpoint tree lie on is only set aside, as a branch of the tree. */
 export async function bury({ zfs, layout, clock, log }: InstanceDisksDeps, dataset: string, marks: Marks & { readonly instance: InstanceUuid }): Promise<void> {
-  const properties = (await zfs.get(dataset, markProperties)).get(dataset);
+  const found = await zfs.get(dataset, markProperties, { recursive: marks.role !== undefined });
+  const properties = found.get(dataset);
   if (properties === undefined) return;
   assertOurs(dataset, properties, marks);
+  if (marks.role !== undefined && [...found.values()].some((one) => marksOf(one).kind === 'checkpoint')) {
+    const branch = `${layout.instance(marks.instance)}/${BRANCH}${clock.now().getTime()}.${randomBytes(3).toString('hex')}.${marks.role}`;
+    await whileBusy(clock, () => zfs.rename(dataset, branch));
+    log.info({ instance: marks.instance, dataset: branch }, 'disk set aside with its checkpoints');
+    return;
+  }
   // Something of that name may have been here before and not be reaped yet, so the grave has a name of its own.
   const what = marks.role === undefined ? marks.instance : `${marks.instance}.${marks.role}`;
   const grave = `${layout.graveyard}/${what}.${clock.now().getTime()}.${randomBytes(3).toString('hex')}`;

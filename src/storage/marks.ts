@@ -3,13 +3,14 @@
  * can be rebuilt from the pool. User properties are inherited by children and not copied by clone or send without -p: a mark
  * counts only where it is set on the very dataset.
  *
- *   kind           images | instances | graveyard (the fixed children), image, instance, disk, snapshot (of a disk, and its clone)
+ *   kind           images | instances | graveyard (the fixed children), image, instance, disk, snapshot (of a disk, and its clone), checkpoint
  *   layout         on the fixed children: number of this layout; an older agent refuses a newer one
  *   image          id of the Glance image (image, disk made of one)
- *   instance       uuid (instance, disk, snapshot)
+ *   instance       uuid (instance, disk, snapshot, checkpoint)
  *   operation      id of the operation that a snapshot was made for
  *   role           root, eph0 …, swap or rescue (disk)
  *   made-for       the operation or move that made it (disk), where one disk took the place of another
+ *   checkpoint, at, guest, released   of a node's snapshots: its id, when it was made (ISO 8601), running or off, "yes" once nobody wants it any more
  *   bus            virtio, sata or nvme, of a disk for which somebody chose it
  *   format, virtual-bytes, last-used   of an image: what it was, how large, when a disk was last wanted of it (epoch seconds)
  */
@@ -20,11 +21,12 @@ export const PREFIX = 'org.nova-bhyve:';
 /** Number of the layout below the root; raise it when an older agent would do harm. */
 export const LAYOUT = '1';
 
-export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk' | 'snapshot';
-export type MarkName = 'kind' | 'layout' | 'image' | 'instance' | 'operation' | 'role' | 'bus' | 'made-for' | 'format' | 'virtual-bytes' | 'last-used';
+export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk' | 'snapshot' | 'checkpoint';
+const names = [
+  'kind', 'layout', 'image', 'instance', 'operation', 'role', 'bus', 'made-for', 'format', 'virtual-bytes', 'last-used', 'checkpoint', 'at', 'guest', 'released',
+] as const;
+export type MarkName = (typeof names)[number];
 export type Marks = Readonly<Partial<Record<MarkName, string>>>;
-
-const names: readonly MarkName[] = ['kind', 'layout', 'image', 'instance', 'operation', 'role', 'bus', 'made-for', 'format', 'virtual-bytes', 'last-used'];
 
 /** Names of all mark properties, to ask for. */
 export const markProperties: readonly string[] = names.map((name) => PREFIX + name);

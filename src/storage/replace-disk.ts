@@ -18,14 +18,18 @@ type Replacements = Pick<NodeStorage, 'replaceFromImage' | 'replaceWithBlank' | 
 export function createDiskReplacements(deps: InstanceDisksDeps): Replacements {
   const { zfs } = deps;
   return {
-    replaceFromImage: (instance, role, image, bytes, madeFor) => deps.locks.run(image, () => replaceDisk(deps, { instance, role }, { image, 'made-for': madeFor }, bytes, (name, marks) => cloneAtSize(deps, name, marks, image, bytes))),
-    replaceWithBlank: (instance, role, bytes, madeFor) => replaceDisk(deps, { instance, role }, { 'made-for': madeFor }, bytes, (name, marks) => zfs.createVolume(name, roundUpToMebibyte(bytes), asProperties(marks))),
+    replaceFromImage: (instance, role, image, bytes, madeFor) => deps.locks.run(image, () => replaceDisk(deps, {
+      place: { instance, role }, own: { image, 'made-for': madeFor }, make: (name, marks) => cloneAtSize(deps, name, marks, image, bytes),
+    }, bytes)),
+    replaceWithBlank: (instance, role, bytes, madeFor) => replaceDisk(deps, {
+      place: { instance, role }, own: { 'made-for': madeFor }, make: (name, marks) => zfs.createVolume(name, roundUpToMebibyte(bytes), asProperties(marks)),
+    }, bytes),
     dropReplacement: (instance, role) => dropReplacement(deps, { instance, role }),
   };
 }
 
 /** Where the successor lies until it takes its place; disks(…) does not list it. */
-const successorOf = (dataset: string): string => `${dataset}.new`;
+export const successorOf = (dataset: string): string => `${dataset}.new`;
 
 async function cloneAtSize(deps: InstanceDisksDeps, name: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<void> {
   const current = await cloneImage(deps, name, marks, image, bytes);
@@ -41,22 +45,46 @@ async function look(deps: InstanceDisksDeps, place: Place): Promise<Present> {
   return { dataset, current, successor: (await deps.zfs.get(successorOf(dataset), markProperties)).get(successorOf(dataset)) };
 }
 
-async function replaceDisk(deps: InstanceDisksDeps, place: Place, own: Marks, bytes: bigint | null, make: (name: string, marks: Marks) => Promise<unknown>): Promise<DiskInfo> {
-  const { dataset, current, successor } = await look(deps, place);
-  // The bus that somebody chose for the old disk is the new one's too.
+/** One disk that is to take the place of another. */
+export interface Replacement {
+  readonly place: Place;
+  /** `made-for`, and what else tells the new disk. */
+  readonly own: Marks;
+  /** Makes it, complete, under the given name and with the given marks. */
+  readonly make: (name: string, marks: Marks) => Promise<unknown>;
+}
+
+async function replaceDisk(deps: InstanceDisksDeps, replacement: Replacement, bytes: bigint | null): Promise<DiskInfo> {
+  await prepareReplacement(deps, replacement);
+  return completeReplacement(deps, replacement, bytes);
+}
+
+const isFor = (properties: Properties | undefined, own: Marks): boolean => marksOf(properties)['made-for'] === own['made-for'];
+
+/** The bus that somebody chose for the old disk is the new one's too. */
+function marksFor({ place, own }: Replacement, current: Properties | undefined): Marks {
   const { bus } = marksOf(current);
-  const marks: Marks = { kind: 'disk', ...place, ...own, ...(bus === undefined ? {} : { bus }) };
-  const isOurs = (properties: Properties | undefined): boolean => marksOf(properties)['made-for'] === own['made-for'];
-  if (!isOurs(current)) {
-    if (current !== undefined || !isOurs(successor)) {
-      // A successor beside the old disk holds nothing yet, and another call's never will: it is made anew.
-      if (successor !== undefined) await bury(deps, successorOf(dataset), { kind: 'disk', ...place });
-      await make(successorOf(dataset), marks);
-    }
+  return { kind: 'disk', ...place, ...own, ...(bus === undefined ? {} : { bus }) };
+}
+
+/** Makes the successor, unless it is there or has taken its place. */
+export async function prepareReplacement(deps: InstanceDisksDeps, replacement: Replacement): Promise<void> {
+  const { place, own, make } = replacement;
+  const { dataset, current, successor } = await look(deps, place);
+  if (isFor(current, own) || (current === undefined && isFor(successor, own))) return;
+  // A successor beside the old disk holds nothing yet, and another call's never will: it is made anew.
+  if (successor !== undefined) await bury(deps, successorOf(dataset), { kind: 'disk', ...place });
+  await make(successorOf(dataset), marksFor(replacement, current));
+}
+
+/** Puts the successor in its place, unless it is there; grown to `bytes`. */
+export async function completeReplacement(deps: InstanceDisksDeps, { place, own }: Replacement, bytes: bigint | null): Promise<DiskInfo> {
+  const { dataset, current } = await look(deps, place);
+  if (!isFor(current, own)) {
     if (current !== undefined) await bury(deps, dataset, { kind: 'disk', ...place });
     await whileBusy(deps.clock, () => deps.zfs.rename(successorOf(dataset), dataset));
   }
-  const disk = await findDisk(deps, place, marks);
+  const disk = await findDisk(deps, place, { kind: 'disk', ...place, ...own });
   return settleSize(deps, place, stateOf(disk!), bytes);
 }
 

@@ -7,9 +7,10 @@
  *                      /eph0, /eph1 …, /swap   begin empty
  *                      /rescue                 clone of the rescue image, there while the server is rescued
  *                      /snapshot-OPERATION     clone of a snapshot of root, there while an image is made of it
+ *                      /branch-….ROLE          a disk that was left for a checkpoint and has others on it
  *   ROOT/graveyard/…          renamed away by destroy, reaped later
  */
-import type { ImageId, InstanceUuid, OperationId } from '../lib/ids.js';
+import type { CheckpointId, ImageId, InstanceUuid, OperationId } from '../lib/ids.js';
 import type { GlanceImage, ImageContent } from '../openstack/index.js';
 
 export interface CachedImage {
@@ -43,6 +44,25 @@ export interface DiskInfo {
 /** A disk, ready to become an image. */
 export interface DiskContent extends ImageContent {
   readonly diskFormat: 'raw' | 'qcow2';
+}
+
+/** A node of an instance's checkpoint tree: all its disks (never the rescue disk) at one moment. */
+export interface CheckpointNode {
+  readonly id: CheckpointId;
+  /** The node that the disks descended from when it was made; null at a root of the tree. */
+  readonly parent: CheckpointId | null;
+  readonly at: Date;
+  /** `running`: crash-consistent, as after a power cut. */
+  readonly guest: 'running' | 'off';
+  readonly roles: readonly DiskRole[];
+  /** Of the disks, as a guest sees them. */
+  readonly bytes: bigint;
+  /** What the pool would gain if this node alone were deleted. */
+  readonly usedBytes: bigint;
+  /** The image that its root disk was made of; null if the disk does not say. */
+  readonly image: ImageId | null;
+  /** The present disks descend from it, and from no newer node. */
+  readonly isCurrent: boolean;
 }
 
 /** What tells the disks of an instance in one state from any other, by role; opaque, compared as text. */
@@ -119,6 +139,21 @@ export interface NodeStorage {
   dropSnapshot(instance: InstanceUuid, operation: OperationId): Promise<void>;
   /** Frees what a crash left of operations that are over. Returns how many. */
   dropLeftSnapshots(isOpen: (operation: OperationId) => boolean): Promise<number>;
+  /**
+   * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. AgentError `disk-missing`.
+   */
+  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest']): Promise<void>;
+  /** The tree, oldest node first, as the pool has it. */
+  checkpoints(instance: InstanceUuid): Promise<readonly CheckpointNode[]>;
+  /**
+   * Puts clones of a node's disks in the place of the present ones, whose own nodes stay; what was written since the newest of those is given up. The guest
+   * is down. Disks that the node does not have stay as they are. `madeFor` as in `replaceFromImage`. AgentError `checkpoint-missing`.
+   */
+  restoreCheckpoint(instance: InstanceUuid, id: CheckpointId, madeFor: string): Promise<void>;
+  /** Takes a node out of the tree; its children stay, and become its parent's. Idempotent. */
+  deleteCheckpoint(instance: InstanceUuid, id: CheckpointId): Promise<void>;
+  /** Frees what deleted nodes have left in the pool, as far as no other node needs it. */
+  tidyCheckpoints(instance: InstanceUuid): Promise<void>;
   images(): Promise<readonly { id: ImageId; bytes: bigint; isComplete: boolean; cloneCount: number; lastUsedAt: Date }[]>;
   /** Removes one cached image without clones; false if it is in use. */
   dropImage(id: ImageId): Promise<boolean>;

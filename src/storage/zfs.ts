@@ -36,12 +36,14 @@ export interface Zfs {
   createVolume(name: string, bytes: bigint, properties: Readonly<Record<string, string>>): Promise<void>;
   /** The properties are set in the same transaction. */
   snapshot(name: string, properties?: Readonly<Record<string, string>>): Promise<void>;
-  /** Several snapshots in one transaction: of one moment, and all or none. */
-  snapshotTogether(names: readonly string[]): Promise<void>;
+  /** Several snapshots in one transaction: of one moment, all or none, each with the properties. */
+  snapshotTogether(names: readonly string[], properties?: Readonly<Record<string, string>>): Promise<void>;
   /** The properties are set in the same transaction as the clone: there is never one without them. */
   clone(snapshot: string, name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   set(name: string, properties: Readonly<Record<string, string>>): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Moves the snapshot that a clone was made from, and all earlier ones, to the clone; their dataset becomes a clone of it. Guids and properties stay. */
+  promote(clone: string): Promise<void>;
   /** Octets and size of a volume as they were; snapshots that were taken later are destroyed. */
   rollback(snapshot: string): Promise<void>;
   /** One snapshot, never with clones. */
@@ -87,9 +89,9 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
       assert(name.includes('@'), 'the name of a snapshot has an @');
       await call('snapshot', name, ['snapshot', ...setters(properties), below(name)]);
     },
-    async snapshotTogether(names) {
+    async snapshotTogether(names, properties = {}) {
       assert(names.length > 0 && names.every((name) => name.includes('@')), 'the name of a snapshot has an @');
-      await call('snapshot', names[0]!, ['snapshot', ...names.map(below)]);
+      await call('snapshot', names[0]!, ['snapshot', ...setters(properties), ...names.map(below)]);
     },
     async clone(snapshot, name, properties) {
       assert(snapshot.includes('@'), 'a clone is made from a snapshot');
@@ -101,6 +103,10 @@ export function createZfs(host: Pick<Host, 'run'>, root: string): Zfs {
     async rename(from, to) {
       assert(!from.includes('@') && !to.includes('@'), 'only datasets are renamed');
       await call('rename', from, ['rename', below(from), below(to)]);
+    },
+    async promote(clone) {
+      assert(!clone.includes('@'), 'only a dataset is promoted');
+      await call('promote', clone, ['promote', below(clone)]);
     },
     async rollback(snapshot) {
       assert(snapshot.includes('@'), 'only a snapshot can be gone back to');

@@ -16,6 +16,8 @@ export interface FakeDataset {
   readonly isSparse: boolean;
   readonly guid: number;
   readonly creation: number;
+  /** Number of the transaction that it was made in: what one command makes has one. */
+  readonly createtxg: number;
   /** Grows with each write; a snapshot has what its volume had. */
   writes: number;
 }
@@ -66,8 +68,9 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   const nodes = options.nodes ?? {};
   const datasets = new Map<string, FakeDataset>();
   let nextGuid = 1;
+  let txg = 0;
   const add = (name: string, type: FakeDataset['type'], fields: Partial<FakeDataset> = {}): FakeDataset => {
-    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, isSparse: true, guid: nextGuid++, creation: options.nowSeconds?.() ?? 1_795_410_000, writes: 0, ...fields };
+    const dataset = { name, type, own: new Map<string, string>(), volsize: 0n, origin: undefined, isSparse: true, guid: nextGuid++, createtxg: txg, creation: options.nowSeconds?.() ?? 1_795_410_000, writes: 0, ...fields };
     datasets.set(name, dataset);
     return dataset;
   };
@@ -91,6 +94,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
   const clonesOf = (snapshot: FakeDataset): FakeDataset[] => [...datasets.values()].filter((one) => one.origin === snapshot);
 
   function dispatch([command, ...rest]: readonly string[]): string {
+    txg += 1;
     switch (command) {
       case 'get': return get(rest);
       case 'list': return list(rest);
@@ -99,6 +103,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       case 'clone': return clone(rest);
       case 'set': return set(rest);
       case 'rename': return rename(rest);
+      case 'promote': return promote(rest);
       case 'destroy': return destroy(rest);
       case undefined:
       default: throw usage(`unrecognized command '${command}'`);
@@ -150,6 +155,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       case 'origin': return plain(dataset.origin?.name ?? '-');
       case 'creation': return plain(String(dataset.creation));
       case 'guid': return plain(String(dataset.guid));
+      case 'createtxg': return plain(String(dataset.createtxg));
       case 'refreservation': return { value: '0', source: 'default' };
       default: return undefined;
     }
@@ -266,6 +272,28 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       datasets.set(dataset.name, dataset);
     }
     nodes.renamed?.(from, to);
+    return '';
+  }
+
+  /** The origin and what is older of its dataset's snapshots move to the clone, and the two change their parts. */
+  function promote(args: readonly string[]): string {
+    const { operands: [name = ''] } = parse(args, '', '');
+    const clone = existing(name);
+    const { origin } = clone;
+    if (origin === undefined) throw new Refusal(`cannot promote '${name}': not a cloned filesystem\n`);
+    const parent = existing(parentOf(origin.name));
+    const moving = [...datasets.values()].filter((one) => one.name.startsWith(`${parent.name}@`) && one.createtxg <= origin.createtxg);
+    const tagOf = (snapshot: FakeDataset): string => snapshot.name.slice(parent.name.length + 1);
+    const conflict = moving.find((one) => datasets.has(`${name}@${tagOf(one)}`));
+    if (conflict !== undefined) throw new Refusal(`cannot promote '${name}': snapshot name '${tagOf(conflict)}' from origin\nconflicts with '${tagOf(conflict)}' from target\n`);
+    for (const one of moving) {
+      const from = one.name;
+      datasets.delete(from);
+      one.name = `${name}@${from.slice(parent.name.length + 1)}`;
+      datasets.set(one.name, one);
+      nodes.renamed?.(from, one.name);
+    }
+    [clone.origin, parent.origin] = [parent.origin, origin];
     return '';
   }
 

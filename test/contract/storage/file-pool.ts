@@ -1,8 +1,8 @@
 /** The fake zfs with volumes that are real sparse files, and the real host for everything else. */
-import { closeSync, copyFileSync, existsSync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, ftruncateSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createHost } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { noMetrics, recordingLog } from '../../fakes/recording-log.js';
@@ -33,6 +33,7 @@ export async function openFilePool(): Promise<FilePool> {
     host: { ...real, run: async (tool, args, options) => (tool === 'zfs' ? fake.run(args) : real.run(tool, args, options)) },
     root: 'tank/nova',
     scratch: join(folder, 'scratch'),
+    treeWork: { sequences: 12, steps: 30 },
     zfs: async (...args) => fake.run(args),
     hold: (dataset) => void fake.open.add(dataset),
     release: () => fake.open.clear(),
@@ -61,6 +62,11 @@ function fileNodes(fileOf: (dataset: string) => string): FakeNodes {
       if (!existsSync(fileOf(from))) return;
       mkdirSync(dirname(fileOf(to)), { recursive: true });
       renameSync(fileOf(from), fileOf(to));
+      // Snapshots go with their volume; those of a filesystem's volumes went with the folder.
+      for (const name of readdirSync(dirname(fileOf(from)))) {
+        const [volume, snapshot] = name.split('@');
+        if (snapshot !== undefined && volume === basename(fileOf(from))) renameSync(fileOf(`${dirname(from)}/${name}`), fileOf(`${to}@${snapshot}`));
+      }
     },
     destroyed: (name) => rmSync(fileOf(name), { recursive: true, force: true }),
   };

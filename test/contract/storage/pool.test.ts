@@ -18,7 +18,7 @@ async function openGivenPool(text: string): Promise<PoolUnderTest> {
   const scratch = await mkdtemp(join(tmpdir(), 'storage-scratch-'));
   const host = createHost({ deviceRoot, path: process.env['PATH'] ?? '', clock: systemClock, log: recordingLog().log, metrics: noMetrics });
   return {
-    host, root, scratch,
+    host, root, scratch, treeWork: { sequences: 2, steps: 12 },
     zfs: (...args) => host.run('zfs', args, { okExits: 'any' }),
     dispose: () => rm(scratch, { recursive: true, force: true }),
   };

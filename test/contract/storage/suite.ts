@@ -12,10 +12,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Host } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { codeOf } from '../../../src/lib/errors.js';
-import { parseImageId, parseInstanceUuid, parseOperationId } from '../../../src/lib/ids.js';
+import { parseCheckpointId, parseImageId, parseInstanceUuid, parseOperationId } from '../../../src/lib/ids.js';
 import type { GlanceImage } from '../../../src/openstack/index.js';
 import { createStorage, type NodeStorage } from '../../../src/storage/index.js';
 import { waitUntil } from '../../fakes/wait-until.js';
+import { workOnTree } from './checkpoint-model.js';
 import { noMetrics, recordingLog } from '../../fakes/recording-log.js';
 
 export interface PoolUnderTest {
@@ -30,6 +31,8 @@ export interface PoolUnderTest {
   release?(): void;
   /** Tells a pool that cannot see it that somebody wrote to a volume. */
   wrote?(dataset: string): void;
+  /** How many sequences of how many steps of random work on checkpoints it has the time for. */
+  readonly treeWork: { readonly sequences: number; readonly steps: number };
   dispose(): Promise<void>;
 }
 
@@ -52,7 +55,7 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
     let storage: NodeStorage;
     let corpus: string;
 
-    const build = (): NodeStorage => createStorage({ host: pool.host, root: pool.root, scratch: pool.scratch, clock: systemClock, log: recordingLog().log, metrics: noMetrics });
+    const build = (host = pool.host): NodeStorage => createStorage({ host, root: pool.root, scratch: pool.scratch, clock: systemClock, log: recordingLog().log, metrics: noMetrics });
     beforeAll(() => {
       corpus = mkdtempSync(join(tmpdir(), 'storage-suite-'));
       writeFileSync(join(corpus, 'disk.raw'), content());
@@ -271,6 +274,48 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       expect(await storage.buryDisks(TWO).then(() => 'buried', codeOf)).toBe('zfs-foreign');
       expect(await storage.instancesWithDisks()).toEqual([]);
       expect(await datasets()).toEqual(expect.arrayContaining([`${grave}/foreign`, `${grave}/root`, `/instances/${TWO}`]));
+    });
+
+    test('a tree of checkpoints is what was asked for through random work and deaths of the agent, and nothing is left when its nodes or its server go', async () => {
+      const { sequences, steps } = pool.treeWork;
+      for (let at = 0; at < sequences; at += 1) {
+        const seed = Number(process.env['TREE_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+        await workOnTree({ host: pool.host, build, instance: ONE, seed, steps, wrote: (dataset) => pool.wrote?.(dataset) });
+        if (at % 2 === 0) {
+          for (const { id } of await storage.checkpoints(ONE)) await storage.deleteCheckpoint(ONE, id);
+          await waitUntil(async () => (await storage.reap()).left === 0, 'the graves are empty');
+          await storage.tidyCheckpoints(ONE);
+          await waitUntil(async () => (await storage.reap()).left === 0, 'the graves are empty');
+          await storage.tidyCheckpoints(ONE);
+          expect([seed, await datasets()]).toEqual([seed, [...FIXED, `/instances/${ONE}`, `/instances/${ONE}/eph0`, `/instances/${ONE}/root`].sort()]);
+          expect((await pool.zfs('list', '-Hp', '-t', 'snapshot', '-o', 'name', '-r', `${pool.root}/instances`)).stdout).toBe('');
+        }
+        await storage.buryDisks(ONE);
+        await waitUntil(async () => (await storage.reap()).left === 0, 'the graves are empty');
+        expect([seed, await datasets()]).toEqual([seed, FIXED]);
+      }
+    }, 600_000);
+
+    test('a disk that is replaced goes aside with its checkpoints; a node holds what its disks held, and knows whether a guest ran', async () => {
+      const [first, second] = [parseCheckpointId('33333333-3333-4333-8333-333333333333'), parseCheckpointId('44444444-4444-4444-8444-444444444444')];
+      await ensure();
+      await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB), 'sata');
+      await storage.createBlankDisk(ONE, 'swap', BigInt(MiB));
+      await storage.createCheckpoint(ONE, first, 'running');
+      await storage.createCheckpoint(ONE, first, 'off');
+      await storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB), 'a-rebuild');
+      await storage.createCheckpoint(ONE, second, 'off');
+      const common = { parent: null, image: IMAGE, roles: expect.arrayContaining(['root', 'swap']) as string[] };
+      expect(await storage.checkpoints(ONE)).toMatchObject([
+        { ...common, id: first, guest: 'running', isCurrent: false, bytes: BigInt(9 * MiB) }, { ...common, id: second, guest: 'off', isCurrent: true, bytes: BigInt(17 * MiB) },
+      ]);
+      await storage.restoreCheckpoint(ONE, first, 'a-restore');
+      const root = (await storage.disks(ONE)).find(({ role }) => role === 'root')!;
+      expect(root).toMatchObject({ bytes: BigInt(8 * MiB), bus: 'sata', madeFor: 'a-restore' });
+      expect((await read(root.devicePath, 0, 4 * MiB)).equals(content())).toBe(true);
+      expect((await storage.checkpoints(ONE)).map(({ isCurrent }) => isCurrent)).toEqual([true, false]);
+      await expect(storage.restoreCheckpoint(ONE, parseCheckpointId('55555555-5555-4555-8555-555555555555'), 'x')).rejects.toMatchObject({ code: 'checkpoint-missing' });
+      expect((await storage.disks(ONE)).map(({ madeFor }) => madeFor)).toEqual(['a-restore', 'a-restore']);
     });
 
     test('usage counts what is below the root', async () => {
