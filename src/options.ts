@@ -87,6 +87,7 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     isDeferredDeleteOn: main.reclaim_instance_interval > 0,
     shelvedOffloadSeconds: main.shelved_offload_time,
     snapshots: { format: config.bhyve.snapshot_image_format, isCompressed: config.bhyve.snapshot_compression, bytesPerSecond: config.bhyve.snapshot_upload_rate_mib * 1024 * 1024 },
+    maxCheckpoints: config.checkpoint.max_per_instance,
     serial: config.serial_console.enabled ? { baseUrl: config.serial_console.base_url } : null,
     vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
   };

@@ -39,6 +39,8 @@ export interface ComputeOptions {
   readonly shelvedOffloadSeconds: number;
   /** `bytesPerSecond` 0 = as fast as Glance takes it. */
   readonly snapshots: { readonly format: 'raw' | 'qcow2'; readonly isCompressed: boolean; readonly bytesPerSecond: number };
+  /** Nodes that a server's checkpoint tree may have. */
+  readonly maxCheckpoints: number;
   /** Null when `[serial_console]enabled` is false. */
   readonly serial: { readonly baseUrl: string } | null;
   /** Null when `[vnc]enabled` is false. */

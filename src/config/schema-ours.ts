@@ -40,4 +40,6 @@ export const l2AgentSection = {
 };
 
 export const migrationSection = {};
-export const checkpointSection = {};
+export const checkpointSection = {
+  max_per_instance: option(integer({ min: 0 }), '16', 'Checkpoints that a server may have; each keeps what its disks have changed since. 0: none.'),
+};

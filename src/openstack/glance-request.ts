@@ -55,7 +55,8 @@ export async function anyServer<T>(options: GlanceOptions, context: RequestConte
 
 const repeatable = new Set(['http-unreachable', 'http-timeout', 'http-server-error']);
 
-async function basesOf(options: GlanceOptions, signal: AbortSignal | undefined): Promise<readonly string[]> {
+/** Servers, in the order in which they should be tried. */
+export async function basesOf(options: GlanceOptions, signal: AbortSignal | undefined): Promise<readonly string[]> {
   const servers = (options.apiServers ?? []).map((server) => (server.includes('://') ? server : `http://${server}`).replace(/\/+$/, '').replace(/\/v2$/, ''));
   if (servers.length === 0) return [await options.session.endpoint({ serviceType: service, ...options.endpoint }, signal)];
   const start = Math.floor((options.random ?? Math.random)() * servers.length);

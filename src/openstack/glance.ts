@@ -6,6 +6,7 @@ import { withTimeout } from '../lib/clock.js';
 import type { RequestContext } from '../rpc/context.js';
 import { failFrom, isSuccess } from './failure.js';
 import { anyServer, imageError, service, type GlanceOptions } from './glance-request.js';
+import { isImageGone } from './glance-presence.js';
 import { uploadImage } from './glance-upload.js';
 import type { GlanceClient, GlanceImage } from './types.js';
 
@@ -38,6 +39,7 @@ export function createGlanceClient(options: GlanceOptions): GlanceClient {
     download: (context, id, signal) => openDownload(options, context, parseImageId(id), signal),
     upload: (context, id, content, signal) => uploadImage(options, show, context, parseImageId(id), content, signal),
     update: (context, id, attributes) => updateImage(options, context, parseImageId(id), attributes),
+    isGone: (id, signal) => isImageGone(options, parseImageId(id), signal),
     list: (context, properties) => listImages(options, context, properties),
     remove: async (context, id) => {
       const path = `/v2/images/${parseImageId(id)}`;

@@ -6,7 +6,7 @@
  *
  *   main ── createSession per section ──┬── createPlacementClient ([placement])
  *                                       ├── createNeutronClient   ([neutron], user tokens, [service_user])
- *                                       └── createGlanceClient    (user tokens, [service_user])
+ *                                       └── createGlanceClient    (user tokens, [service_user]; its own or [neutron]'s log-in for what no user asks)
  */
 export type * from './types.js';
 export { createSession, type ApplicationCredentialAuth, type Auth, type EndpointOptions, type PasswordAuth, type Session, type SessionOptions } from './session.js';

@@ -68,6 +68,8 @@ export interface Session {
   readonly section: string;
   /** A token that is good for a while yet; logs in if need be. AgentError `keystone-refused` or `http-…`. */
   token(signal?: AbortSignal): Promise<string>;
+  /** Whether the log-in has the role `admin`. AgentError as above. */
+  isAdmin(signal?: AbortSignal): Promise<boolean>;
   /** Drops `token`, if it is the one we hold. */
   forget(token: string): void;
   /** Base URL without a slash and without a version at the end. AgentError `endpoint-not-found`. */
@@ -85,11 +87,12 @@ const Endpoint = z.object({ interface: z.string(), region: z.string().nullish(),
 const TokenBody = z.object({
   token: z.object({
     issued_at: z.string(), expires_at: z.string(),
+    roles: z.array(z.looseObject({ name: z.string() })).default([]),
     catalog: z.array(z.object({ type: z.string(), endpoints: z.array(Endpoint) })).default([]),
   }),
 });
 type Catalogue = z.infer<typeof TokenBody>['token']['catalog'];
-interface Login { readonly token: string; readonly renewAtMs: number; readonly catalogue: Catalogue }
+interface Login { readonly token: string; readonly renewAtMs: number; readonly catalogue: Catalogue; readonly isAdmin: boolean }
 
 /** No login happens before the first use. */
 export function createSession(options: SessionOptions): Session {
@@ -119,6 +122,7 @@ export function createSession(options: SessionOptions): Session {
   return {
     section: options.section, http, forget, endpoint,
     token: async (signal) => (await login(signal)).token,
+    isAdmin: async (signal) => (await login(signal)).isAdmin,
     send: async (request, where) => {
       for (let isSecond = false; ; isSecond = true) {
         const base = await endpoint(where, request.signal);
@@ -144,11 +148,11 @@ async function logIn(options: SessionOptions, http: Http): Promise<Login> {
   const token = answer.headers['x-subject-token'];
   const parsed = TokenBody.safeParse(answer.body);
   if (token === undefined || !parsed.success) throw strangeAnswer(options.section);
-  const { issued_at: issued, expires_at: expires, catalog } = parsed.data.token;
+  const { issued_at: issued, expires_at: expires, catalog, roles } = parsed.data.token;
   const lifetimeMs = Date.parse(expires) - Date.parse(issued);
   if (!Number.isFinite(lifetimeMs)) throw strangeAnswer(options.section);
   options.log.debug({ section: options.section, lifetimeMs }, 'logged in to keystone');
-  return { token, catalogue: catalog, renewAtMs: startedMs + Math.max(lifetimeMs - renewBeforeMs, lifetimeMs / 2) };
+  return { token, catalogue: catalog, isAdmin: roles.some(({ name }) => name === 'admin'), renewAtMs: startedMs + Math.max(lifetimeMs - renewBeforeMs, lifetimeMs / 2) };
 }
 
 const strangeAnswer = (section: string): AgentError =>

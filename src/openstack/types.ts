@@ -42,6 +42,8 @@ export interface GlanceClient {
   update(context: RequestContext, id: ImageId, attributes: Readonly<Record<string, string>>): Promise<void>;
   /** Images that have all these properties, newest first. */
   list(context: RequestContext, properties: Readonly<Record<string, string>>): Promise<ImageId[]>;
+  /** Whether the image is not there (any more), asked with a log-in of our own; null if that is no administrator's, who alone sees every image. */
+  isGone(id: ImageId, signal: AbortSignal): Promise<boolean | null>;
   /** DELETE; an image that is gone already is fine. */
   remove(context: RequestContext, id: ImageId): Promise<void>;
 }

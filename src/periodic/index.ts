@@ -18,3 +18,4 @@ export { rescueTimeout } from './rescue-timeout.js';
 export { unconfirmedResizes } from './unconfirmed-resizes.js';
 export { shelvedOffload } from './shelved-offload.js';
 export { leftSnapshots } from './left-snapshots.js';
+export { unwantedCheckpoints } from './unwanted-checkpoints.js';

@@ -152,6 +152,8 @@ export interface NodeStorage {
   restoreCheckpoint(instance: InstanceUuid, id: CheckpointId, madeFor: string): Promise<void>;
   /** Takes a node out of the tree; its children stay, and become its parent's. Idempotent. */
   deleteCheckpoint(instance: InstanceUuid, id: CheckpointId): Promise<void>;
+  /** Instances with nodes, or with what deleted ones have left. */
+  instancesWithCheckpoints(): Promise<readonly InstanceUuid[]>;
   /** Frees what deleted nodes have left in the pool, as far as no other node needs it. */
   tidyCheckpoints(instance: InstanceUuid): Promise<void>;
   images(): Promise<readonly { id: ImageId; bytes: bigint; isComplete: boolean; cloneCount: number; lastUsedAt: Date }[]>;

@@ -44,7 +44,7 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
     options: {
       host: ourHost, node: ourHost, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 5000, isVifPluggingFatal: true, shutdownTimeoutMs: 0, shutdownRetryMs: 0,
       forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultEphemeralFormat: null, defaultAccessIpNetwork: null, trackInstanceChanges: true,
-      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, serial: null, shelvedOffloadSeconds: world.shelvedOffloadSeconds, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 }, vnc: null,
+      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, serial: null, shelvedOffloadSeconds: world.shelvedOffloadSeconds, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 }, maxCheckpoints: 2, vnc: null,
     },
     conductor: fakeConductor(world, crash), ports: fakePorts(world, crash), plugger: fakePlugger(world, crash), storage: fakeStorage(world, crash), driver: fakeDriver(world, crash),
     tracker: fakeTracker(world, crash), placement: fakePlacement(world, crash), glance: fakeGlance(world, crash), configDrive: fakeConfigDrive(world, crash), gate, waiters, journal, notifications: noNotifications,

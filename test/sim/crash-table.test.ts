@@ -11,10 +11,10 @@ import type { WireMessage } from '../../src/rpc/index.js';
 import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
 import {
-  backupMessage, buildMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreMessage, resumeMessage, revertMessage, shelveMessage,
+  backupMessage, buildMessage, checkpointMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreCheckpointMessage, restoreMessage, resumeMessage, revertMessage, shelveMessage,
   snapshotMessage, softDeleteMessage, startMessage, stopMessage, suspendMessage, unpauseMessage, unrescueMessage, unshelveMessage,
 } from './messages.js';
-import { createWorld, migrationUuid, newImageId, remains, rowOf, traces, type Guest, type World } from './world.js';
+import { createWorld, imageId, migrationUuid, newImageId, remains, rowOf, traces, type Guest, type World } from './world.js';
 
 const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 let folder = '';
@@ -36,10 +36,10 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
+type Before = 'none' | 'active' | 'checkpointed' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
 const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = {
   stopped: stopMessage, paused: pauseMessage, suspended: suspendMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
-  shelved: shelveMessage, shelved_offloaded: shelveMessage,
+  shelved: shelveMessage, shelved_offloaded: shelveMessage, checkpointed: checkpointMessage,
 };
 
 /** A server in some state, brought there by an agent that was not killed. */
@@ -51,7 +51,7 @@ async function prepared(state: Before): Promise<{ world: World; journal: string 
   await agent.receive(buildMessage(world, uuid));
   world.shelvedOffloadSeconds = state === 'shelved' ? -1 : 0;
   if (state !== 'active') await (await live(world, journal, null)).receive(towards[state](world, uuid));
-  expect(rowOf(world, uuid)?.get('vm_state')).toBe(state);
+  expect(rowOf(world, uuid)?.get('vm_state')).toBe(state === 'checkpointed' ? 'active' : state);
   return { world, journal };
 }
 
@@ -123,6 +123,14 @@ function expectSnapshotOver(world: World): void {
   expect(['active', undefined]).toContain(world.glance.get(newImageId)?.status);
   expect(world.snapshots.size).toBe(0);
   expect(guestOf(world)?.starts).toBe(1);
+}
+
+/** There is a node and an image that stands for it, or neither; the guest never noticed. */
+function expectCheckpointOver(world: World): void {
+  const image = world.glance.get(newImageId);
+  expect([world.nodes.has(newImageId), image?.properties?.['bhyve_checkpoint_id']]).toEqual(image === undefined ? [false, undefined] : [true, newImageId]);
+  expect(['active', undefined]).toContain(image?.status);
+  expect([guestOf(world)?.starts, world.snapshots.size]).toEqual([1, 0]);
 }
 
 function expectOffloaded(world: World): void {
@@ -251,6 +259,30 @@ const cases: readonly Case[] = [
   { name: 'soft reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'SOFT'), check: expectRunning },
   { name: 'hard reboot', from: 'active', message: (world) => rebootMessage(world, uuid, 'HARD'), check: expectRunning },
   { name: 'snapshot', from: 'active', message: (world) => snapshotMessage(world, uuid), check: expectSnapshotOver },
+  {
+    name: 'checkpoint', from: 'active', message: (world) => checkpointMessage(world, uuid),
+    check: (world) => {
+      expectRunning(world);
+      expectCheckpointOver(world);
+    },
+  },
+  { name: 'checkpoint of a stopped server', from: 'stopped', message: (world) => checkpointMessage(world, uuid), check: (world) => {
+    expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), world.nodes.get(newImageId)?.guest ?? 'off']).toEqual(['stopped', null, 'off']);
+    expectCheckpointOver(world);
+  } },
+  {
+    name: 'back to a checkpoint', from: 'checkpointed', message: (world) => restoreCheckpointMessage(world, uuid),
+    check: (world) => {
+      expect([world.nodes.has(newImageId), world.glance.get(newImageId)?.status, world.successors.size]).toEqual([true, 'active', 0]);
+      // Nova's table for a rebuild whose message is still the broker's; the server is all there.
+      if (rowOf(world, uuid)?.get('vm_state') === 'error') return expect([rowOf(world, uuid)?.get('task_state'), guestOf(world)?.isRunning]).toEqual([null, true]);
+      expectRunning(world);
+      expect([world.disks.get(uuid)?.get('root')?.madeFor, guestOf(world)?.variablesSince]).toEqual([expect.any(String), 1]);
+      // A server of the image that its disk was made of, with the properties of that time.
+      expect([rowOf(world, uuid)?.get('image_ref'), rowOf(world, uuid)?.get('system_metadata')]).toEqual([imageId, { image_min_disk: '1' }]);
+    },
+  },
+  { name: 'delete of a server with a checkpoint', from: 'checkpointed', message: (world) => deleteMessage(world, uuid), check: expectGone },
   { name: 'backup', from: 'active', message: (world) => backupMessage(world, uuid), check: expectSnapshotOver },
   { name: 'snapshot of a stopped server', from: 'stopped', message: (world) => snapshotMessage(world, uuid), check: (world) => {
     expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), world.snapshots.size]).toEqual(['stopped', null, 0]);

@@ -185,7 +185,7 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
     id: imageId, name: 'cirros', status: 'active', diskFormat: 'raw', containerFormat: 'bare', sizeBytes: 4096n, minDiskGiB: 0, minRamMiB: 0, checksum: null,
     hashAlgorithm: null, hashValue: null, properties: {},
   } as unknown as GlanceImage;
-  const made = (id: string): { status: 'queued' | 'saving' | 'active'; diskFormat: string | null } => {
+  const made = (id: string): Exclude<ReturnType<World['glance']['get']>, undefined> => {
     const image = world.glance.get(id);
     if (image === undefined) throw new AgentError('http-not-found', 'no such image', { wire: novaFaults.imageNotFound(id) });
     return image;
@@ -195,7 +195,7 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
       if (id === imageId) return bootable;
       const image = made(id);
       if (image.status === 'saving') image.status = 'queued'; // the connection of the agent that died is gone
-      return { ...bootable, id, status: image.status, diskFormat: image.diskFormat };
+      return { ...bootable, id, status: image.status, diskFormat: image.diskFormat, properties: image.properties ?? {} };
     },
     download: notUsed('download'),
     async upload(_context, id, content, _signal, half?: Half) {
@@ -205,7 +205,13 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
       for await (const _chunk of content.open()) await half?.();
       image.status = 'active';
     },
-    update: async (_context, id, attributes) => { made(id).diskFormat = attributes['disk_format'] ?? null; },
+    async update(_context, id, attributes) {
+      const properties = Object.fromEntries(Object.entries(attributes).filter(([name]) => name.startsWith('bhyve_')));
+      const image = made(id);
+      image.diskFormat = attributes['disk_format'] ?? null;
+      if (image.properties !== undefined) image.properties = { ...image.properties, ...properties };
+    },
+    isGone: async (id) => id !== imageId && !world.glance.has(id),
     list: async () => [...world.glance.keys()].map(parseImageId),
     remove: async (_context, id) => { world.glance.delete(id); },
   }, 'glance', crash, ['upload', 'update', 'remove']);

@@ -100,6 +100,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       world.graveyard.push(instance);
       world.still.delete(instance);
       for (const map of [world.kept, world.successors]) for (const key of [...map.keys()]) if (key.startsWith(instance)) map.delete(key);
+      for (const [id, node] of world.nodes) if (node.instance === instance) world.nodes.delete(id);
       for (const [operation, owner] of world.snapshots) if (owner === instance) world.snapshots.delete(operation);
     },
     async reap() {
@@ -121,12 +122,43 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       for (const operation of left) world.snapshots.delete(operation);
       return left.length;
     },
+    async createCheckpoint(instance: InstanceUuid, id: string, guest: 'running' | 'off', half?: Half) {
+      const disks = world.disks.get(instance);
+      if (disks === undefined) throw missing('disk');
+      await half?.();
+      if (world.nodes.has(id)) return;
+      world.nodes.set(id, { instance, parent: world.currentNodes.get(instance) ?? null, guest, disks: new Map(disks) });
+      world.currentNodes.set(instance, id);
+    },
+    checkpoints: async (instance: InstanceUuid) => [...world.nodes].filter(([, node]) => node.instance === instance).map(([id, node]) => ({
+      id, parent: node.parent, at: new Date(0), guest: node.guest, roles: [...node.disks.keys()], bytes: GiB, usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
+      isCurrent: world.currentNodes.get(instance) === id,
+    })),
+    instancesWithCheckpoints: async () => [...new Set([...world.nodes.values()].map(({ instance }) => instance))],
+    async restoreCheckpoint(instance: InstanceUuid, id: string, madeFor: string, half?: Half) {
+      const node = world.nodes.get(id);
+      if (node?.instance !== instance) throw missing('checkpoint');
+      for (const [role, disk] of node.disks) {
+        if (world.disks.get(instance)?.has(role) === true || world.successors.has(`${instance}/${role}`)) await replaceDisk(world, instance, role, { ...disk, madeFor }, half);
+      }
+      world.currentNodes.set(instance, id);
+    },
+    async deleteCheckpoint(_instance: InstanceUuid, id: string) {
+      const gone = world.nodes.get(id);
+      if (gone === undefined) return;
+      world.nodes.delete(id);
+      for (const [child, node] of world.nodes) if (node.parent === id) world.nodes.set(child, { ...node, parent: gone.parent });
+      if (world.currentNodes.get(gone.instance) !== id) return;
+      if (gone.parent === null) world.currentNodes.delete(gone.instance);
+      else world.currentNodes.set(gone.instance, gone.parent);
+    },
+    tidyCheckpoints: async () => undefined,
     instancesWithDisks: async () => [...world.disks.keys()],
     images: async () => [],
     dropImage: async () => false,
   };
   return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'fillDisk', 'replaceFromImage',
-    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot']);
+    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot', 'createCheckpoint', 'restoreCheckpoint', 'deleteCheckpoint']);
 }
 
 /** A disk that is not held is evidence of nothing; each start of the guest writes to its disks. */

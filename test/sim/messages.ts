@@ -87,6 +87,23 @@ export function snapshotMessage(world: World, uuid: InstanceUuid): WireMessage {
   queueImage(world);
   return messageTo('snapshot_instance', { instance: setTask(world, uuid, 'image_snapshot_pending').toWire(), image_id: newImageId });
 }
+/** An image that a user asked to be a checkpoint. */
+export function checkpointMessage(world: World, uuid: InstanceUuid): WireMessage {
+  world.glance.set(newImageId, { status: 'queued', diskFormat: null, properties: { bhyve_checkpoint: 'disk' } });
+  return messageTo('snapshot_instance', { instance: setTask(world, uuid, 'image_snapshot_pending').toWire(), image_id: newImageId });
+}
+/** Back to it; nova-api has put the new image and its properties into the row. */
+export function restoreCheckpointMessage(world: World, uuid: InstanceUuid): WireMessage {
+  const row = setTask(world, uuid, 'rebuilding');
+  row.set('image_ref', newImageId);
+  row.set('system_metadata', { image_bhyve_checkpoint: 'disk', image_bhyve_checkpoint_id: newImageId, image_min_disk: '1' });
+  row.resetChanges();
+  world.rows.set(uuid, row.toWire());
+  return messageTo('rebuild_instance', {
+    instance: row.toWire(), orig_image_ref: imageId, image_ref: newImageId, injected_files: [], new_pass: 'secret', orig_sys_metadata: {}, bdms: null,
+    recreate: false, on_shared_storage: false, preserve_ephemeral: false, migration: null, scheduled_node: null, limits: null, request_spec: null, accel_uuids: [],
+  });
+}
 export function backupMessage(world: World, uuid: InstanceUuid): WireMessage {
   queueImage(world);
   return messageTo('backup_instance', { instance: setTask(world, uuid, 'image_backup').toWire(), image_id: newImageId, backup_type: 'daily', rotation: 1 });

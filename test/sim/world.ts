@@ -76,7 +76,11 @@ export interface World {
   /** Messages to this host that the broker holds. */
   readonly queue: WireMessage[];
   /** Glance's images but the one that everybody boots from. */
-  readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null }>;
+  readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null; properties?: Readonly<Record<string, string>> }>;
+  /** id → a node of the checkpoint tree. */
+  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly disks: ReadonlyMap<DiskRole, FakeDisk> }>;
+  /** instance → the node that its disks descend from. */
+  readonly currentNodes: Map<InstanceUuid, string>;
   /** operation → whose disk is kept for it */
   readonly snapshots: Map<string, InstanceUuid>;
   shelvedOffloadSeconds: number;
@@ -87,7 +91,7 @@ export interface World {
 export function createWorld(): World {
   return {
     rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), partialSaves: new Map(), canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
-    taps: new Map(), images: new Set(), glance: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
+    taps: new Map(), images: new Set(), glance: new Map(), nodes: new Map(), currentNodes: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
 
@@ -126,6 +130,7 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
     ...(folder !== undefined && folder !== 'empty' && folder.save !== undefined ? ['a save'] : []),
     ...(world.still.has(uuid) ? ['disks held still'] : []),
     ...[...(world.disks.get(uuid)?.keys() ?? [])].map((role) => (role === 'root' ? 'a disk' : `a ${role} disk`)),
+    ...([...world.nodes.values()].some(({ instance }) => instance === uuid) ? ['a checkpoint'] : []),
     ...([...world.snapshots.values()].includes(uuid) ? ['a copy of its disk'] : []),
     ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),
   ];

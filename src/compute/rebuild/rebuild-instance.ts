@@ -4,6 +4,8 @@ import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
 import { isBootFromVolume, taskStates, toNovaTime, vmStates } from '../../objects/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
+import type { CheckpointNode } from '../../storage/index.js';
+import { isCheckpointImage, nodeOfImage, returnToImage } from '../checkpoint-image.js';
 import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { localDisks } from '../local-disks.js';
@@ -17,7 +19,8 @@ import { bringUp } from '../power-steps.js';
 import { saveState, saveWithPower } from '../save-state.js';
 import { rebuildArguments, type RebuildArguments } from './arguments.js';
 import { refuseEvacuation } from './refuse-evacuation.js';
-import { remakeSteps } from './remake-steps.js';
+import { configDriveStep, remakeSteps } from './remake-steps.js';
+import { restoreSteps } from './restore-steps.js';
 
 type Rebuild = Operation<RebuildArguments>;
 
@@ -27,7 +30,8 @@ const attributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'keyp
 
 /**
  * Rebuild: the same server (ports, addresses, name) on a new disk. Everything that can be refused is refused while the guest still runs, and
- * the old disk goes only when the new one is there; so a rebuild that fails before that leaves the server as it was.
+ * the old disk goes only when the new one is there; so a rebuild that fails before that leaves the server as it was. With an image that stands for
+ * a checkpoint of this server, its disks become those of the checkpoint.
  */
 export const rebuildInstance: InstanceMethod<RebuildArguments> = {
   kind: 'instance',
@@ -61,8 +65,14 @@ async function rebuild(operation: Rebuild): Promise<null> {
   return null;
 }
 
-/** The new image, cached and fit for this host and flavor; anything else is refused here. */
-async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<GlanceImage> {
+interface Accepted {
+  readonly image: GlanceImage;
+  /** What the image stands for, if for a checkpoint. */
+  readonly node: CheckpointNode | null;
+}
+
+/** The new image, cached and fit for this host and flavor, or the node that it stands for; anything else is refused here. */
+async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<Accepted> {
   const { instance } = args;
   const blockDevices = args.bdms?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(context, parseInstanceUuid(instance.get('uuid'))));
   if (isBootFromVolume(instance, blockDevices) || args.image_ref === null || args.image_ref === undefined) {
@@ -75,24 +85,27 @@ async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<
     properties: normalProperties(image.properties), capabilities: deps.driver.capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
   });
   decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
+  if (isCheckpointImage(image)) return { image, node: await nodeOfImage(deps, instance.get('uuid'), image) };
   const flavor = instance.get('flavor');
   refuseUnfit(flavor, image);
   await cacheImage(deps, context, image, { maxBytes: rootBytesOf(flavor), signal });
-  return image;
+  return { image, node: null };
 }
 
-async function remake(operation: Rebuild, image: GlanceImage): Promise<void> {
-  const { id, args: { instance, target_state: targetState }, context, deps, signal, isResumed } = operation;
+async function remake(operation: Rebuild, { image, node }: Accepted): Promise<void> {
+  const { id, args: { instance, target_state: targetState, orig_image_ref: before }, context, deps, signal, isResumed } = operation;
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const staysOff = instance.get('vm_state') === vmStates.stopped || targetState === vmStates.stopped;
   const from = (state: string): readonly string[] => (isResumed ? [rebuilding, rebuildBlockDeviceMapping, rebuildSpawning] : [state]);
   if (isResumed && (await isRemade(operation))) return reportRebuilt(operation, staysOff);
+  if (node !== null) returnToImage(instance, node, before ?? null);
   await saveWithPower(deps, context, instance, { taskState: rebuilding }, from(rebuilding));
   await runSteps(deps.journal, id, [endGuest(deps, uuid, stopOptions(deps.options, instance, true))], signal);
   await saveState(deps, context, instance, { taskState: rebuildBlockDeviceMapping }, from(rebuilding));
   await saveState(deps, context, instance, { taskState: rebuildSpawning }, from(rebuildBlockDeviceMapping));
   await runSteps(deps.journal, id, [
-    ...remakeSteps(operation, image),
+    ...(node === null ? remakeSteps(operation, image) : restoreSteps(operation, node)),
+    configDriveStep(operation, image),
     // Nova starts a server that was stopped and stops it again; here it stays off.
     ...(staysOff ? [] : bringUp(deps, instance, deps.ports.cached(instance))),
   ], signal);

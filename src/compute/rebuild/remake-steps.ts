@@ -1,4 +1,4 @@
-/** The steps of a rebuild that change disks and config drive. The guest is down. */
+/** The steps of a rebuild that change disks, and the one that changes the config drive. The guest is down. */
 import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
@@ -11,12 +11,12 @@ import type { RebuildArguments } from './arguments.js';
 
 /**
  * The root disk is replaced when its successor is complete; until then the undo leaves the old one. After it there is no way back: every other
- * disk is remade empty, or with what its mapping says it begins with (ephemeral disks only if they are not to be preserved), and the config drive says what the row says now.
+ * disk is remade empty, or with what its mapping says it begins with (ephemeral disks only if they are not to be preserved).
  */
 export function remakeSteps(operation: Operation<RebuildArguments>, image: GlanceImage): readonly Step[] {
   const { id, args, deps } = operation;
   const { instance } = args;
-  const { storage, configDrive } = deps;
+  const { storage } = deps;
   const uuid = parseInstanceUuid(instance.get('uuid'));
   return [
     endRescue(deps, uuid),
@@ -49,14 +49,20 @@ export function remakeSteps(operation: Operation<RebuildArguments>, image: Glanc
       },
       undo: async () => undefined,
     },
-    {
-      name: 'config-drive',
-      look: async () => (configDrive.isRequired(instance, image.properties) ? 'not-done' : 'done'),
-      act: async () => {
-        await configDrive.write({ instance, networkInfo: deps.ports.cached(instance), injectedFiles: decodeFiles(args.injected_files), adminPassword: args.new_pass ?? null });
-        instance.set('config_drive', 'True');
-      },
-      undo: async () => undefined,
-    },
   ];
+}
+
+/** The config drive says what the row says now. */
+export function configDriveStep({ args, deps }: Operation<RebuildArguments>, image: GlanceImage): Step {
+  const { instance } = args;
+  const { configDrive } = deps;
+  return {
+    name: 'config-drive',
+    look: async () => (configDrive.isRequired(instance, image.properties) ? 'not-done' : 'done'),
+    act: async () => {
+      await configDrive.write({ instance, networkInfo: deps.ports.cached(instance), injectedFiles: decodeFiles(args.injected_files), adminPassword: args.new_pass ?? null });
+      instance.set('config_drive', 'True');
+    },
+    undo: async () => undefined,
+  };
 }

@@ -3,6 +3,7 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { runSteps } from '../../journal/index.js';
 import { taskStates, vmStates } from '../../objects/index.js';
 import { powerStates } from '../../virt/index.js';
+import { refuseWithCheckpoints } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { stopOptions } from '../grace.js';
 import { endGuest, unplugVifs } from '../machine-steps.js';
@@ -36,6 +37,7 @@ export const shelveInstance: InstanceMethod<Args> = {
 
 async function shelve(operation: Operation<Args>): Promise<null> {
   const { args: { instance }, context, deps, log } = operation;
+  await refuseToLose(operation);
   try {
     await deps.conductor.instances.load(context, instance, powerAttributes);
     if (isBeforeImage(operation)) await keepAsImage(operation);
@@ -45,6 +47,17 @@ async function shelve(operation: Operation<Args>): Promise<null> {
     log.info({ err: error }, 'server is being deleted; shelved no further');
   }
   return null;
+}
+
+/** Before anything is touched: a server that will be taken off this host leaves its checkpoints behind. */
+async function refuseToLose({ args: { instance, image_id: image }, context, deps, log, isResumed }: Operation<Args>): Promise<void> {
+  if (isResumed || deps.options.shelvedOffloadSeconds < 0) return;
+  try {
+    await refuseWithCheckpoints(deps, instance.get('uuid'), 'Shelving the server');
+  } catch (error) {
+    await dropUnfilledImage(deps, context, image, log);
+    throw error;
+  }
 }
 
 /** A message that came just now is always before the image; of an interrupted one the row tells. */

@@ -3,6 +3,7 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { taskStates, vmStates } from '../../objects/index.js';
 import type { ComputeDeps } from '../deps.js';
+import { refuseWithCheckpoints } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { stopOptions } from '../grace.js';
 import { instanceArgument, performOwn, type InstanceMethod, type Operation } from '../operation.js';
@@ -30,6 +31,7 @@ async function shelveOffload(operation: Operation<Args>): Promise<null> {
     && (instance.get('task_state') === taskStates.shelvingOffloading || instance.get('vm_state') === vmStates.shelvedOffloaded);
   if (isResumed && !isUnfinished) return null; // somebody else went on with it
   if (!hasImage(instance)) throw refuse(novaFaults.notImplemented('Offloading a server that has no image is not supported by this host: its disk would be lost'));
+  if (!isResumed) await refuseWithCheckpoints(deps, instance.get('uuid'), 'Offloading the server');
   try {
     await deps.conductor.instances.load(context, instance, powerAttributes);
     await offload(operation, stopOptions(deps.options, instance, isClean));

@@ -8,6 +8,7 @@ import type { JournalledOperation } from '../../journal/index.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { contextFromWire } from '../../rpc/context.js';
 import type { WireMessage } from '../../rpc/index.js';
+import { checkpointIdOf } from '../checkpoint-image.js';
 import type { ComputeDeps } from '../deps.js';
 import { faultText } from '../error-text.js';
 import { saveState } from '../save-state.js';
@@ -38,7 +39,8 @@ async function settleImage(deps: ComputeDeps, operation: JournalledOperation, in
   const log = deps.log.child({ op: operation.id, instance, rpc: operation.rpc });
   const { image_id: image } = message['args'] as { image_id?: unknown };
   if (wasUnfinished && isUuid(image)) {
-    await dropUnfilledImage(deps, context, parseImageId(image), log);
+    // A node whose image is complete is wanted; any other is of an image that will never be.
+    if (!(await dropUnfilledImage(deps, context, parseImageId(image), log))) await deps.storage.deleteCheckpoint(instance, checkpointIdOf(image));
     await recordFault(deps, context, instance, interrupted());
   }
   await endEvent(deps, operation, context, wasUnfinished);

@@ -50,7 +50,7 @@ export async function makeImage(work: ImageWork): Promise<void> {
 }
 
 /** bhyve guests have no agent that could be told to flush: an image that insists on it cannot be made while the guest runs. */
-async function refuseUnquiesced({ deps, instance }: ImageWork): Promise<void> {
+export async function refuseUnquiesced({ deps, instance }: ImageWork): Promise<void> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const isRequired = /^(1|t|true|on|y|yes)$/i.test(instance.get('system_metadata')['image_os_require_quiesce'] ?? '');
   const power = await deps.driver.powerState(uuid);
@@ -59,7 +59,7 @@ async function refuseUnquiesced({ deps, instance }: ImageWork): Promise<void> {
 }
 
 /** What Nova says of an image that it makes; kernel and ramdisk are of times before disks had a loader. */
-function attributesOf(instance: NovaObjectOf<'Instance'>, diskFormat: string): Record<string, string> {
+export function attributesOf(instance: NovaObjectOf<'Instance'>, diskFormat: string): Record<string, string> {
   const osType = instance.maybe('os_type') ?? '';
   return {
     disk_format: diskFormat, container_format: 'bare', image_location: 'snapshot', image_state: 'available', owner_id: instance.maybe('project_id') ?? '',
@@ -79,13 +79,14 @@ export async function dropDiskCopy({ id, deps, instance, log }: Pick<ImageWork, 
 /** Whether the image is not there (any more): its user has deleted it. */
 export const isImageGone = (error: unknown): boolean => error instanceof AgentError && error.wire?.className === 'ImageNotFound';
 
-/** An image that nobody will ever fill is deleted; one that is complete stays. Failures are logged: the cause matters more. */
-export async function dropUnfilledImage(deps: Pick<ComputeDeps, 'glance'>, context: RequestContext, image: ImageId, log: Logger): Promise<void> {
+/** An image that nobody will ever fill is deleted; one that is complete stays, and true is the answer then. Failures are logged: the cause matters more. */
+export async function dropUnfilledImage(deps: Pick<ComputeDeps, 'glance'>, context: RequestContext, image: ImageId, log: Logger): Promise<boolean> {
   try {
-    if ((await deps.glance.show(context, image)).status === 'active') return;
+    if ((await deps.glance.show(context, image)).status === 'active') return true;
     await deps.glance.remove(context, image);
     log.info({ image }, 'unfilled image deleted');
   } catch (err) {
     if (!isImageGone(err)) log.warn({ err, image }, 'unfilled image not deleted');
   }
+  return false;
 }

@@ -4,9 +4,11 @@ import { isUuid, parseImageId } from '../../lib/ids.js';
 import { inSlot } from '../../lib/slots.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
+import { isCheckpointAsked } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { instanceArgument, type Operation } from '../operation.js';
 import { saveState, saveWithPower } from '../save-state.js';
+import { makeCheckpoint } from './make-checkpoint.js';
 import { dropUnfilledImage, isImageGone, makeImage } from './make-image.js';
 
 export const imageIdArgument = z.custom<string>(isUuid, 'not a canonical UUID').transform((id) => parseImageId(id));
@@ -15,7 +17,7 @@ export const imageArguments = { instance: instanceArgument, image_id: imageIdArg
 export type TakeImage = Operation<{ instance: NovaObjectOf<'Instance'>; image_id: z.infer<typeof imageIdArgument> }>;
 
 /**
- * Fills the image. A server or an image that vanishes meanwhile ends it quietly, as with Nova; any other failure deletes the image and is thrown.
+ * Fills the image: with the root disk, or for a checkpoint with what stands for one. A server or an image that vanishes meanwhile ends it quietly, as with Nova; any other failure deletes the image and is thrown.
  * `from`: the task in which Nova has left the instance.
  */
 export async function takeImage(operation: TakeImage, from: string): Promise<void> {
@@ -25,7 +27,8 @@ export async function takeImage(operation: TakeImage, from: string): Promise<voi
     await deps.conductor.instances.load(context, instance, ['system_metadata']);
     await inSlot(deps.snapshotSlots, signal, async () => {
       await saveWithPower(deps, context, instance, {});
-      await makeImage({
+      const fill = isCheckpointAsked(await deps.glance.show(context, image)) ? makeCheckpoint : makeImage;
+      await fill({
         id: operation.id, deps, context, instance, image, log, signal,
         onStage: (stage) => (stage === 'pending-upload'
           ? saveState(deps, context, instance, { taskState: taskStates.imagePendingUpload }, from)

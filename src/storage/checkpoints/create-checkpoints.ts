@@ -10,21 +10,22 @@
  * once and as a whole; what is then left in the pool is freed by tidy.ts, as far as no other node needs it, and again later where it could not be.
  */
 import { AgentError } from '../../lib/errors.js';
-import type { CheckpointId, InstanceUuid } from '../../lib/ids.js';
-import { disks, type InstanceDisksDeps } from '../instance-disks.js';
-import { asProperties } from '../marks.js';
+import { isUuid, parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../../lib/ids.js';
+import { BRANCH, disks, type InstanceDisksDeps } from '../instance-disks.js';
+import { asProperties, markProperties, marksOf } from '../marks.js';
 import { completeReplacement, prepareReplacement } from '../replace-disk.js';
 import type { CheckpointNode, NodeStorage } from '../types.js';
 import { nodesOf, readDiskTree, type DiskTree } from './disk-tree.js';
 import { tidy } from './tidy.js';
 
-type Checkpoints = Pick<NodeStorage, 'createCheckpoint' | 'checkpoints' | 'restoreCheckpoint' | 'deleteCheckpoint' | 'tidyCheckpoints'>;
+type Checkpoints = Pick<NodeStorage, 'createCheckpoint' | 'checkpoints' | 'restoreCheckpoint' | 'deleteCheckpoint' | 'instancesWithCheckpoints' | 'tidyCheckpoints'>;
 
 export const createCheckpoints = (deps: InstanceDisksDeps): Checkpoints => ({
   createCheckpoint: (instance, id, guest) => createCheckpoint(deps, instance, id, guest),
   checkpoints: async (instance) => nodesOf(await readDiskTree(deps, instance)),
   restoreCheckpoint: (instance, id, madeFor) => restoreCheckpoint(deps, instance, id, madeFor),
   deleteCheckpoint: (instance, id) => deleteCheckpoint(deps, instance, id),
+  instancesWithCheckpoints: () => instancesWithCheckpoints(deps),
   tidyCheckpoints: (instance) => tidy(deps, instance),
 });
 
@@ -60,4 +61,13 @@ async function deleteCheckpoint(deps: InstanceDisksDeps, instance: InstanceUuid,
   const root = rootSnapshotOf(await readDiskTree(deps, instance), id);
   if (root !== undefined && !root.isReleased) await deps.zfs.set(root.name, asProperties({ released: 'yes' }));
   await tidy(deps, instance);
+}
+
+async function instancesWithCheckpoints({ zfs, layout }: InstanceDisksDeps): Promise<readonly InstanceUuid[]> {
+  const found = await zfs.get(layout.instances, markProperties, { recursive: true });
+  const owners = [...found].flatMap(([name, properties]) => {
+    const { kind, instance } = marksOf(properties);
+    return kind === 'checkpoint' || (kind === 'disk' && name.includes(`/${BRANCH}`)) ? [instance] : [];
+  });
+  return [...new Set(owners)].filter(isUuid).map(parseInstanceUuid);
 }

@@ -45,6 +45,8 @@ export interface TestNode {
   image: Partial<GlanceImage>;
   /** What was written to Glance, and lists that were asked for. */
   readonly glanceCalls: string[];
+  /** Images that are not there any more. */
+  readonly goneImages: Set<ImageId>;
   /** What a list answers. */
   glanceList: ImageId[];
   /** Accepts and handles one message. */
@@ -107,7 +109,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
     options: {
       host, node: host, instanceNameTemplate: 'instance-%08x', vifPluggingTimeoutMs: 300_000, isVifPluggingFatal: true, shutdownTimeoutMs: 60_000, shutdownRetryMs: 10_000,
       forceConfigDrive: false, resumeGuestsOnHostBoot: false, handlesLifecycleEvents: true, isGroupPolicyUpcallDisabled: false, defaultEphemeralFormat: null, defaultAccessIpNetwork: null, trackInstanceChanges: true,
-      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, serial: null, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 },
+      consoleTokenTtlSeconds: 600, isDeferredDeleteOn: false, serial: null, shelvedOffloadSeconds: 0, snapshots: { format: 'raw', isCompressed: false, bytesPerSecond: 0 }, maxCheckpoints: 2,
       vnc: { proxyClientAddress: '10.0.0.1', novncProxyBaseUrl: 'http://127.0.0.1:6080/vnc_auto.html' }, ...settings.options,
     },
     conductor, clock, log: log.log, metrics: noMetrics, journal: createMemoryJournal(), ownContext, storage, driver, tracker, placement, configDrive,
@@ -117,7 +119,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
   };
   const endpoint = computeEndpoint(deps);
   const node: TestNode = {
-    deps, rpc, neutron, placement, clock, log, world, taps, image: {}, glanceCalls: [], glanceList: [],
+    deps, rpc, neutron, placement, clock, log, world, taps, image: {}, glanceCalls: [], goneImages: new Set(), glanceList: [],
     guest: (uuid) => {
       const folder = world.folders.get(uuid as InstanceUuid);
       return folder === 'empty' ? undefined : folder;
@@ -228,6 +230,7 @@ function glanceOn(node: () => TestNode): GlanceClient {
       node().glanceCalls.push(`list ${JSON.stringify(properties)}`);
       return [...node().glanceList];
     },
+    isGone: async (id) => node().goneImages.has(id),
     remove: async (_context, id) => void node().glanceCalls.push(`remove ${id}`),
   };
 }

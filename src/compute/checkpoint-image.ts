@@ -1,0 +1,80 @@
+/**
+ * Images that stand for a node of a checkpoint tree. A user asks for one by properties of the image to be made (`bhyve_checkpoint`); what we fill it with is a few
+ * lines about the node, and properties that say where the node is. The node itself stays in the pool of its host: such an image is good for one thing, a rebuild
+ * of its own server there. Ids in the properties are looked up in the server's own tree and nowhere else, so made-up ones lead to nothing.
+ */
+import { AgentError } from '../lib/errors.js';
+import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId } from '../lib/ids.js';
+import { novaFaults } from '../lib/nova-faults.js';
+import type { NovaObjectOf } from '../objects/index.js';
+import type { GlanceImage } from '../openstack/index.js';
+import type { CheckpointNode } from '../storage/index.js';
+import type { ComputeDeps } from './deps.js';
+
+type Properties = Readonly<Record<string, string>>;
+
+const asked = 'bhyve_checkpoint';
+const store = 'bhyve_checkpoint_store';
+/** Says which node the image stands for. */
+const idKey = 'bhyve_checkpoint_id';
+const hostKey = 'bhyve_checkpoint_host';
+const instanceKey = 'bhyve_checkpoint_instance';
+
+/** With the reason as ImageUnacceptable, the one fault of Nova that is about an image and has room for a sentence. */
+export const checkpointRefused = (image: string, reason: string): AgentError => new AgentError('checkpoint-refused', reason, { wire: novaFaults.imageUnacceptable(image, reason) });
+
+/** Whether the queued image is to stand for a node instead of holding the disk. AgentError `checkpoint-refused` for what this host does not make. */
+export function isCheckpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): boolean {
+  const kind = properties[asked];
+  if (kind === undefined) return false;
+  if (kind === 'full') throw checkpointRefused(id, `checkpoints with memory are not supported by this host yet; use ${asked}=disk`);
+  if (kind !== 'disk') throw checkpointRefused(id, `${asked} is disk or full, not ${kind}`);
+  const where = properties[store] ?? 'local';
+  if (where === 'glance') throw checkpointRefused(id, `${store}=glance is not supported by this host yet; leave it out: the checkpoint then stays on this host`);
+  if (where !== 'local') throw checkpointRefused(id, `${store} is local or glance, not ${where}`);
+  return true;
+}
+
+/** Whether the image stands for a node, here or elsewhere. */
+export const isCheckpointImage = ({ properties }: Pick<GlanceImage, 'properties'>): boolean => properties[idKey] !== undefined;
+
+/** What tells the image's node. */
+export const checkpointProperties = (host: string, instance: string, node: CheckpointNode): Properties => ({
+  [idKey]: node.id, [hostKey]: host, [instanceKey]: instance, bhyve_checkpoint_at: node.at.toISOString(), bhyve_checkpoint_guest: node.guest,
+});
+
+/** The octets of the image: for people who look into it. */
+export const renderCheckpoint = (host: string, instance: string, node: CheckpointNode): string => `${JSON.stringify({
+  kind: 'bhyve-checkpoint', version: 1, checkpoint: node.id, instance, host, at: node.at.toISOString(), content: 'disk', guest: node.guest, disks: node.roles,
+}, null, 2)}\n`;
+
+/** The node that the image stands for. AgentError `checkpoint-refused` unless it is one of this server on this host. */
+export async function nodeOfImage(deps: Pick<ComputeDeps, 'options' | 'storage'>, instance: string, image: GlanceImage): Promise<CheckpointNode> {
+  const { [idKey]: id, [hostKey]: host = '?', [instanceKey]: owner = '?' } = image.properties;
+  if (owner !== instance) throw checkpointRefused(image.id, `it stands for a checkpoint of server ${owner}; only that server can go back to it`);
+  if (host !== deps.options.host) throw checkpointRefused(image.id, `its checkpoint is on host ${host}, and the server is on ${deps.options.host}`);
+  const node = isUuid(id) ? (await deps.storage.checkpoints(parseInstanceUuid(instance))).find((one) => one.id === id) : undefined;
+  if (node === undefined) throw checkpointRefused(image.id, 'this host has no such checkpoint of the server any more');
+  return node;
+}
+
+/** The id of the node that an image is to stand for: its own. */
+export const checkpointIdOf = (image: string): CheckpointId => parseCheckpointId(image);
+
+/**
+ * A server that went back to a node is a server of the image that its disk was made of, as it was then; were it one of the checkpoint's image, its next snapshot
+ * would inherit what makes this one a checkpoint, and deleting a checkpoint's image would take the server's away.
+ */
+export function returnToImage(instance: NovaObjectOf<'Instance'>, node: CheckpointNode, before: string | null): void {
+  instance.set('image_ref', node.image ?? before ?? instance.get('image_ref'));
+  const kept = Object.entries(instance.get('system_metadata')).filter(([key]) => !key.startsWith(`image_${asked}`));
+  instance.set('system_metadata', Object.fromEntries(kept));
+}
+
+/** AgentError `checkpoints-in-the-way` if the server has nodes, which are lost with its disks here; `what` begins the sentence. */
+export async function refuseWithCheckpoints(deps: Pick<ComputeDeps, 'storage'>, instance: string, what: string): Promise<void> {
+  const { length } = await deps.storage.checkpoints(parseInstanceUuid(instance));
+  if (length === 0) return;
+  const reason = `${what} would lose ${length} ${length === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; delete their images first`;
+  throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
+}
