@@ -1,6 +1,7 @@
 /** The operator's commands, on commander (the usual one for Node, no dependencies). Each is loaded when it is asked for: the service needs none of them. */
 import { Command, CommanderError } from 'commander';
 import { defaultConfigFile, loadConfig, type LoadedConfig } from '../config/index.js';
+import { systemClock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import type { NodeView, OpenNode } from './node-view.js';
 import type { Output } from './output.js';
@@ -37,11 +38,19 @@ function addConfigOptions(command: Command): Command {
 
 interface Given { readonly configFile: readonly string[]; readonly configDir: readonly string[]; readonly json?: boolean; readonly online?: boolean }
 
+type WithNode = (given: Given, work: (node: NodeView, loaded: LoadedConfig) => Promise<number>) => Promise<number>;
+
 const locationOf = (given: Given): ConfigLocation => ({ files: given.configFile, dirs: given.configDir });
 
-/** Commands on files, which read no configuration. */
-function addCheckpoint(program: Command, output: Output, done: (code: number) => void): void {
-  const checkpoint = program.command('checkpoint').description('look into saved guests; reads no configuration').helpCommand(false);
+/** Those on files read no configuration. */
+function addCheckpoint(program: Command, withNode: WithNode, output: Output, done: (code: number) => void): void {
+  const checkpoint = program.command('checkpoint').description('look at the checkpoints of an instance, and into saved guests').helpCommand(false);
+  const addTree = (usage: string, text: string, name: 'listCheckpoints' | 'drawCheckpoints'): void => {
+    addConfigOptions(checkpoint.command(usage).description(text)).option('--json', 'for programs').action(async (uuid: string, given: Given) => done(await withNode(given, async (node) =>
+      (await import('./checkpoint-tree.js'))[name](node, uuid, { json: given.json === true, now: systemClock.now() }, output))));
+  };
+  addTree('list <uuid>', 'checkpoints of an instance, oldest first', 'listCheckpoints');
+  addTree('tree <uuid>', 'the same as a tree, with where the disks are now', 'drawCheckpoints');
   checkpoint.command('show <file.meta>').description('what was saved: guest, parts with their sizes and, if bhyve wrote it as JSON, every member').option('--json', 'for programs')
     .action(async (file: string, given: { json?: boolean }) => done(await (await import('./checkpoint.js')).showCheckpoint(file, { json: given.json === true }, output)));
   checkpoint.command('diff <a.meta> <b.meta>').description('in what two saves differ; exit code 1 if they do').option('--json', 'for programs')
@@ -84,7 +93,7 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
     const selftest = program.command('selftest').description('try what no question to the host can tell').helpCommand(false);
     addConfigOptions(selftest.command('save-restore').description('save and restore small guests; once they come back, servers can be suspended here (some minutes)')).option('--json', 'for programs')
       .action(async (given: Given) => done(await withNode(given, async (node) => (await import('./selftest.js')).selfTestSaveRestore(node.selfTest, { json: given.json === true }, output))));
-    addCheckpoint(program, output, done);
+    addCheckpoint(program, withNode, output, done);
     return program;
   }
 

@@ -6,7 +6,7 @@
  *   instances  folders ∪ datasets ∪ taps, with what is under way and what does not fit together
  *   instance   one of them: guest, disks, taps, PCI slots, journal
  *   methods    what Nova can ask for
- *   checkpoint show, diff: what is in a saved guest, and in what two differ
+ *   checkpoint list, tree: the checkpoints of an instance; show, diff: what is in a saved guest, and in what two differ
  *
  * They read what is on the node itself, so they work while the agent is down; beside a running agent they are readers only.
  * Every command has --json. The parts come from main.ts (CliHandlers): nothing here is above it.

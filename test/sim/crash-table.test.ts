@@ -326,6 +326,8 @@ describe.each(cases)('$name', (one) => {
     const { world } = await run(one, null);
     one.check(world);
     if (one.name === 'build') expectRunning(world);
+    if (one.name.startsWith('checkpoint')) expect(world.nodes.has(newImageId)).toBe(true);
+    if (one.name === 'back to a checkpoint') expect(rowOf(world, uuid)?.get('vm_state')).toBe('active');
     if (one.name === 'resize') expect(rowOf(world, uuid)?.get('vm_state')).toBe('resized');
     if (one.name === 'pause') expect(guestOf(world)?.isPaused).toBe(true);
     if (one.name.includes('reboot')) expect(guestOf(world)?.starts).toBeGreaterThan(1);

@@ -3,9 +3,9 @@ import { until } from '../control-plane/index.js';
 import type { Lab } from './use-lab.js';
 import type { Image } from './cloud.js';
 
-/** Asks for a snapshot as the user; the image is removed after the test. */
-export async function askForSnapshot({ cloud, adoptImage }: Lab, server: string, name: string): Promise<string> {
-  const answer = (await cloud.servers.action(server, { createImage: { name } })) as { image_id: string };
+/** Asks for a snapshot as the user, with these properties; the image is removed after the test. */
+export async function askForSnapshot({ cloud, adoptImage }: Lab, server: string, name: string, metadata: Readonly<Record<string, string>> = {}): Promise<string> {
+  const answer = (await cloud.servers.action(server, { createImage: { name, metadata } })) as { image_id: string };
   adoptImage(answer.image_id);
   return answer.image_id;
 }

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createCli, type CliHandlers, type NodeView } from '../../../src/cli/index.js';
 import type { JournalledOperation } from '../../../src/journal/index.js';
 import { AgentError } from '../../../src/lib/errors.js';
-import { parseInstanceUuid, parseOperationId, parsePortId } from '../../../src/lib/ids.js';
-import type { DiskInfo } from '../../../src/storage/index.js';
+import { parseCheckpointId, parseInstanceUuid, parseOperationId, parsePortId } from '../../../src/lib/ids.js';
+import type { CheckpointNode, DiskInfo } from '../../../src/storage/index.js';
 import { noLimits, type GuestDefinition, type GuestState, type HostCapabilities } from '../../../src/virt/index.js';
 import { recordedSave } from '../../fakes/recorded-saves.js';
 import { wikiMeta } from '../../fakes/upb-state.js';
@@ -26,6 +26,12 @@ const states: Record<string, GuestState> = {
   [crashed]: { kind: 'stopped', verdict: { kind: 'crashed', at: '2026-11-01T00:00:00Z', exitCode: 139, signal: null, reason: 'segmentation fault' } },
 };
 const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
+const node = (digit: number, parent: number | null, over: Partial<CheckpointNode> = {}): CheckpointNode => {
+  const id = (at: number): CheckpointNode['id'] => parseCheckpointId(`cccccccc-0000-4000-8000-00000000000${at}`);
+  const at = new Date(Date.now() - (10 - digit) * 86_400_000);
+  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, isCurrent: false, ...over };
+};
+const tree = [node(1, null), node(2, 1), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
 const operation: JournalledOperation = {
   id: parseOperationId('99999999-9999-4999-8999-999999999999'), messageId: 'm', rpc: 'reboot_instance', instance: running, requestId: 'req-7', payload: { auth: 'hush-hush' },
   acceptedAt: '2026-11-02T00:00:00Z', hasBegun: true, steps: new Map([['end-guest', 'done'], ['start-guest', 'begun']]), notes: { k: 'v' }, outcome: null, endedAt: null,
@@ -54,6 +60,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
       usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
       disks: async (uuid) => (uuid === crashed ? [] : [disk(uuid)]),
       instancesWithDisks: async () => [running, leftOver],
+      checkpoints: async (uuid) => (uuid === running ? tree : []),
     },
     plugger: { listOwned: async () => [{ tapName: 'tapaaaaaaaa-aa', instance: running, port }] },
     readJournal: async () => ({ unfinished: () => [operation], history: (uuid) => (uuid === running ? [operation] : []) }),
@@ -99,6 +106,34 @@ describe('methods', () => {
     expect(out).toMatch(/^METHOD +STATUS +REASON\n/);
     expect(out).toMatch(/^start, stop, reboot \(soft and hard\) +works$/m);
     expect(out).toMatch(/^live migration +refused +live migration is not supported by this host yet$/m);
+  });
+});
+
+describe('checkpoints of an instance', () => {
+  test('are drawn as a tree with where the disks are, their ages and what they hold alone', async () => {
+    const { code, out, closed } = await run(['checkpoint', 'tree', '1111', '--config-file', config]);
+    const lines = out.split('\n').map((line) => line.replace(/ {2,}/g, ' | '));
+    expect([code, closed]).toEqual([0, 1]);
+    expect(lines).toEqual([
+      'CHECKPOINT | AGE | CONTENT | STATE | ONLY HERE | DISKS',
+      '└─ cccccccc-0000-4000-8000-000000000001 | 9 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | ├─ cccccccc-0000-4000-8000-000000000002 | 8 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | │ | └─ cccccccc-0000-4000-8000-000000000004 | 6 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | └─ cccccccc-0000-4000-8000-000000000003 | 7 d | disk | guest was off | 3 MiB | 10 GiB',
+      ' | └─ (the disks as they are now)', '',
+    ]);
+  });
+
+  test('are listed with parents and the current one, for programs too; none, and no such instance, are said in words', async () => {
+    const { out } = await run(['checkpoint', 'list', running, '--config-file', config]);
+    expect(out.split('\n')[3]).toMatch(/^cccccccc-0000-4000-8000-000000000003 +cccccccc-0000-4000-8000-000000000001 +7 d .* current$/);
+    const nodes = JSON.parse((await run(['checkpoint', 'list', running, '--json', '--config-file', config])).out) as unknown[];
+    expect(nodes[3]).toMatchObject({ parent: 'cccccccc-0000-4000-8000-000000000002', isCurrent: false, usedBytes: 3 << 20 });
+    const [top] = JSON.parse((await run(['checkpoint', 'tree', running, '--json', '--config-file', config])).out) as { children: { children: unknown[] }[] }[];
+    expect(top!.children.map(({ children }) => children.length)).toEqual([1, 0]);
+    expect((await run(['checkpoint', 'tree', leftOver, '--config-file', config])).out).toBe('No checkpoints of this instance.\n');
+    expect(await run(['checkpoint', 'list', '2222', '--config-file', config])).toMatchObject({ code: 1, err: `2222 could be: ${crashed}, ${leftOver}\n` });
+    expect(await run(['checkpoint', 'list', 'abc', '--config-file', config])).toMatchObject({ code: 1, out: '' });
   });
 });
 

@@ -50,13 +50,18 @@ async function renameDataset(context: ZfsContext, from: string, to: string, mayM
   return 0;
 }
 
-/** Takes all volumes of a tree off, runs `work`, and puts them back under the new name (or the old one, if that failed). */
+/**
+ * Takes all volumes of a tree off, runs `work`, and puts them back under the new name (or the old one, if that failed). A mounted clone holds the dataset of its
+ * origin in this engine, unlike in FreeBSD's, so clones of the tree's snapshots go off too.
+ */
 async function withVolumesOff(context: ZfsContext, from: string, to: string, work: () => Promise<number>): Promise<number> {
   const volumes = (await context.datasets.tree(from)).filter((dataset) => dataset.kind === 'volume');
-  const isFree = volumes.every((dataset) => detachVolume(context.node, keyOf(dataset)));
+  const names = new Set(volumes.map((dataset) => dataset.name));
+  const clones = (await context.datasets.tree(context.node.pool)).filter(({ kind, name, origin }) => kind === 'volume' && !names.has(name) && names.has(origin?.split('@')[0] ?? ''));
+  const isFree = [...volumes, ...clones].every((dataset) => detachVolume(context.node, keyOf(dataset)));
   const errno = isFree ? await settle(work) : errnoOf.EBUSY;
   if (errno === 0) for (const dataset of volumes) unlinkVolume(context.node, dataset.name);
-  for (const dataset of await context.datasets.tree(errno === 0 ? to : from)) {
+  for (const dataset of [...await context.datasets.tree(errno === 0 ? to : from), ...clones]) {
     if (dataset.kind !== 'volume') continue;
     await attachVolume(context.datasets.engine, context.node, dataset.name, keyOf(dataset));
     linkVolume(context.node, dataset);

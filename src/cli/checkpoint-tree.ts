@@ -1,0 +1,68 @@
+/** `nova-bhyve checkpoint list` and `tree`: the checkpoints that this node keeps of an instance, as the pool has them. */
+import type { CheckpointNode } from '../storage/index.js';
+import type { NodeView } from './node-view.js';
+import { formatBytes, renderJson, renderTable, type Output } from './output.js';
+import { knownInstances } from './summarize.js';
+
+export interface TreeOptions {
+  readonly json: boolean;
+  readonly now: Date;
+}
+
+/** `3 d`, `5 h`, `12 min`, `8 s`: the largest unit that fits. */
+export function ageOf(at: Date, now: Date): string {
+  const seconds = Math.max(0, Math.round((now.getTime() - at.getTime()) / 1000));
+  const units = [[86_400, 'd'], [3600, 'h'], [60, 'min']] as const;
+  const [size, unit] = units.find(([large]) => seconds >= large) ?? [1, 's'];
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+const facts = (node: CheckpointNode, now: Date): string[] => [
+  ageOf(node.at, now), 'disk', node.guest === 'running' ? 'crash-consistent' : 'guest was off', formatBytes(node.usedBytes), formatBytes(node.bytes),
+];
+const factNames = ['age', 'content', 'state', 'only here', 'disks'];
+
+/** `wanted`: a uuid, or as much of its beginning as is clear. Null, with a word on stderr, if it is not one instance. */
+async function nodesOf(node: NodeView, wanted: string, output: Output): Promise<readonly CheckpointNode[] | null> {
+  const matches = (await knownInstances(node)).filter((uuid) => uuid.startsWith(wanted.toLowerCase()));
+  const [uuid] = matches;
+  if (uuid !== undefined && matches.length === 1) return node.storage.checkpoints(uuid);
+  output.err(uuid === undefined ? `This node has nothing of an instance ${wanted}. See "nova-bhyve instances".\n` : `${wanted} could be: ${matches.join(', ')}\n`);
+  return null;
+}
+
+/** Resolves with the exit code: 1 if there is no such instance, or more than one. */
+export async function listCheckpoints(view: NodeView, wanted: string, { json, now }: TreeOptions, output: Output): Promise<number> {
+  const nodes = await nodesOf(view, wanted, output);
+  if (nodes === null) return 1;
+  if (json) output.out(renderJson(nodes));
+  else if (nodes.length === 0) output.out('No checkpoints of this instance.\n');
+  else output.out(renderTable(['checkpoint', 'parent', ...factNames, ''], nodes.map((node) => [node.id, node.parent ?? '-', ...facts(node, now), node.isCurrent ? 'current' : ''])));
+  return 0;
+}
+
+interface Branch extends CheckpointNode { readonly children: readonly Branch[] }
+
+const branchesOf = (nodes: readonly CheckpointNode[], parent: string | null): readonly Branch[] =>
+  nodes.filter((node) => node.parent === parent).map((node) => ({ ...node, children: branchesOf(nodes, node.id) }));
+
+/** A row for each node, children below their parents; the disks as they are now are a line of their own. */
+function drawn(branches: readonly Branch[], hasDisks: boolean, now: Date, indent = ''): string[][] {
+  const entries = [...branches.map((branch) => ({ branch, label: String(branch.id) })), ...(hasDisks ? [{ branch: null, label: '(the disks as they are now)' }] : [])];
+  return entries.flatMap(({ branch, label }, at) => {
+    const isLast = at === entries.length - 1;
+    const row = [`${indent}${isLast ? '└─ ' : '├─ '}${label}`, ...(branch === null ? factNames.map(() => '') : facts(branch, now))];
+    return branch === null ? [row] : [row, ...drawn(branch.children, branch.isCurrent, now, `${indent}${isLast ? '   ' : '│  '}`)];
+  });
+}
+
+/** Resolves with the exit code, as above. */
+export async function drawCheckpoints(view: NodeView, wanted: string, { json, now }: TreeOptions, output: Output): Promise<number> {
+  const nodes = await nodesOf(view, wanted, output);
+  if (nodes === null) return 1;
+  const branches = branchesOf(nodes, null);
+  if (json) output.out(renderJson(branches));
+  else if (nodes.length === 0) output.out('No checkpoints of this instance.\n');
+  else output.out(renderTable(['checkpoint', ...factNames], drawn(branches, !nodes.some(({ isCurrent }) => isCurrent), now)));
+  return 0;
+}

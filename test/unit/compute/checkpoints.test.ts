@@ -1,0 +1,153 @@
+/** Checkpoints through Nova: what is refused, with which words, before anything is touched; and what lets go of a node. */
+import { describe, expect, test } from 'vitest';
+import { AgentError, wireFaultOf } from '../../../src/lib/errors.js';
+import { parseCheckpointId, parseImageId, type InstanceUuid } from '../../../src/lib/ids.js';
+import { unwantedCheckpoints } from '../../../src/periodic/index.js';
+import { createTestNode, instanceWire, messageOf, putGuest, wireObject, type Answer, type TestNode } from '../../contract/support/compute-node.js';
+
+type Data = Record<string, unknown>;
+const image = 'cccccccc-0000-4000-8000-000000000001';
+const other = 'cccccccc-0000-4000-8000-000000000002';
+const rowOf = (node: TestNode): Data => node.rpc.instances[0] ?? {};
+const never = new AbortController().signal;
+
+interface Scene { readonly node: TestNode; readonly uuid: InstanceUuid; send(method: string, args?: Data): Promise<Answer> }
+
+/** A server on this host, with a guest and disks. */
+async function scene(row: Data = {}): Promise<Scene> {
+  const node = await createTestNode();
+  const flavor = wireObject('Flavor', '1.2', { id: 1, name: 'm1', flavorid: '1', memory_mb: 64, vcpus: 1, root_gb: 1, ephemeral_gb: 0, swap: 0, extra_specs: {} });
+  const stored = node.rpc.addInstance({ host: 'fakea', node: 'fakea', vm_state: 'active', power_state: 1, metadata: {}, system_metadata: {}, image_ref: 'base', project_id: 'p1', user_id: 'u1', flavor, ...row });
+  const uuid = String(stored['uuid']) as InstanceUuid;
+  node.rpc.infoCaches.push({ instance_uuid: uuid, network_info: '[]' });
+  putGuest(node, uuid, { isRunning: stored['power_state'] === 1 });
+  return {
+    node, uuid,
+    async send(method, args = {}) {
+      const answer = await node.receive(messageOf(method, { instance: instanceWire(rowOf(node)), image_id: image, ...args }));
+      await node.settled();
+      return answer;
+    },
+  };
+}
+
+const asked = (properties: Readonly<Record<string, string>>): Partial<TestNode['image']> => ({ status: 'queued', properties });
+const reasonOf = ({ error }: Answer): string => wireFaultOf(error)?.message ?? String(error);
+
+describe('a checkpoint', () => {
+  test('is a node, and an image that says where it is', async () => {
+    const { node, uuid, send } = await scene({ task_state: 'image_snapshot_pending' });
+    node.image = asked({ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'local' });
+    expect((await send('snapshot_instance')).error).toBeUndefined();
+    expect([...node.world.nodes]).toMatchObject([[image, { instance: uuid, guest: 'running' }]]);
+    expect(JSON.parse(node.glanceCalls[0]!.slice(`update ${image} `.length))).toMatchObject({
+      disk_format: 'raw', container_format: 'bare', bhyve_checkpoint_id: image, bhyve_checkpoint_host: 'fakea', bhyve_checkpoint_instance: uuid, bhyve_checkpoint_guest: 'running',
+    });
+    expect([node.glanceCalls[1], node.world.snapshots.size, rowOf(node)['task_state']]).toEqual([`upload ${image}`, 0, null]);
+  });
+
+  test.each([
+    [{ bhyve_checkpoint: 'full' }, /checkpoints with memory are not supported by this host yet/],
+    [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
+    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
+    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
+  ])('that is asked for by %j is refused in words, and its image deleted', async (properties, words) => {
+    const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
+    node.image = asked(properties as Record<string, string>);
+    expect(reasonOf(await send('snapshot_instance'))).toMatch(words);
+    expect([node.glanceCalls, node.world.nodes.size, rowOf(node)['task_state'], rowOf(node)['vm_state'], node.rpc.faults.length]).toEqual([[`remove ${image}`], 0, null, 'active', 1]);
+  });
+
+  test('beyond max_per_instance is refused, and the others stay', async () => {
+    const { node, uuid, send } = await scene({ task_state: 'image_snapshot_pending' });
+    for (const digit of [1, 2]) await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(`dddddddd-0000-4000-8000-00000000000${digit}`), 'off');
+    node.image = asked({ bhyve_checkpoint: 'disk' });
+    expect(reasonOf(await send('snapshot_instance'))).toMatch(/has 2 checkpoints, and this host keeps 2 of a server; delete the image of one first/);
+    expect([node.world.nodes.size, node.glanceCalls]).toEqual([2, [`remove ${image}`]]);
+  });
+
+  test('whose image cannot be filled leaves no node', async () => {
+    const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
+    node.image = asked({ bhyve_checkpoint: 'disk' });
+    node.deps.glance.upload = () => Promise.reject(new AgentError('http-bad-request', 'image answered 413 to PUT'));
+    expect((await send('snapshot_instance')).error).toBeDefined();
+    expect([node.world.nodes.size, node.glanceCalls.at(-1)]).toEqual([0, `remove ${image}`]);
+  });
+});
+
+describe('an image that stands for a checkpoint', () => {
+  const stands = (over: Readonly<Record<string, string>>): Partial<TestNode['image']> => ({
+    status: 'active', properties: { bhyve_checkpoint: 'disk', bhyve_checkpoint_id: image, bhyve_checkpoint_host: 'fakea', bhyve_checkpoint_instance: 'x', ...over },
+  });
+  const rebuild = { orig_image_ref: 'base', image_ref: image, injected_files: [], new_pass: 'x', orig_sys_metadata: {}, bdms: null, recreate: false, preserve_ephemeral: false };
+
+  test.each([
+    ['of another server', { bhyve_checkpoint_instance: other }, /stands for a checkpoint of server cccccccc.*; only that server can go back to it/],
+    ['on another host', { bhyve_checkpoint_host: 'elsewhere' }, /its checkpoint is on host elsewhere, and the server is on fakea/],
+    ['that is gone', { bhyve_checkpoint_id: other }, /no such checkpoint of the server any more/],
+    ['with an id that is none', { bhyve_checkpoint_id: '../root' }, /no such checkpoint of the server any more/],
+  ])('%s is refused for a rebuild while the guest runs', async (_what, over, words) => {
+    const { node, uuid, send } = await scene({ task_state: 'rebuilding' });
+    await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(image), 'running');
+    node.image = stands({ bhyve_checkpoint_instance: uuid, ...over });
+    const before = node.world.disks.get(uuid)?.get('root');
+    expect(reasonOf(await send('rebuild_instance', rebuild))).toMatch(words);
+    expect([node.world.disks.get(uuid)?.get('root'), node.guest(uuid)?.isRunning, node.guest(uuid)?.starts, rowOf(node)['vm_state']]).toEqual([before, true, 1, 'active']);
+  });
+
+  test('brings back the disks of its own server, which stays a server of its first image', async () => {
+    const { node, uuid, send } = await scene({ task_state: 'rebuilding', vm_state: 'stopped', power_state: 4, config_drive: '', image_ref: image, system_metadata: { image_bhyve_checkpoint: 'disk', image_hw_disk_bus: 'virtio', owner: 'kept' } });
+    await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(image), 'running');
+    node.image = stands({ bhyve_checkpoint_instance: uuid });
+    const { error } = await send('rebuild_instance', rebuild);
+    expect(error).toBeUndefined();
+    expect(node.world.disks.get(uuid)?.get('root')?.madeFor).toEqual(expect.any(String));
+    expect([rowOf(node)['image_ref'], rowOf(node)['system_metadata'], rowOf(node)['vm_state'], node.guest(uuid)?.isRunning]).toEqual([
+      'cached', { image_hw_disk_bus: 'virtio', owner: 'kept' }, 'stopped', false,
+    ]);
+    expect(node.world.nodes.size).toBe(1);
+  });
+
+  test('makes no new server', async () => {
+    const { refuseUnfit } = await import('../../../src/compute/fetch-image.js');
+    const { node, uuid } = await scene();
+    const flavor = (await node.deps.conductor.instances.byUuid(node.deps.ownContext(), uuid, ['flavor'])).get('flavor');
+    const shown = { ...(await node.deps.glance.show(node.deps.ownContext(), parseImageId(image))), properties: stands({}).properties ?? {} };
+    expect(() => refuseUnfit(flavor, shown)).toThrow(/stands for a checkpoint and holds no disk; rebuild the server that it was made of with it/);
+  });
+});
+
+describe('a server with checkpoints', () => {
+  test.each(['shelve_instance', 'shelve_offload_instance'])('is not taken off its host by %s', async (method) => {
+    const { node, uuid, send } = await scene({ task_state: 'shelving', ...(method === 'shelve_instance' ? {} : { vm_state: 'shelved' }) });
+    await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(other), 'off');
+    node.image = { status: 'queued' };
+    expect(reasonOf(await send(method, { clean_shutdown: true }))).toMatch(/would lose 1 checkpoint that this host keeps of it; delete their images first/);
+    expect([node.world.disks.has(uuid), node.world.nodes.size, node.guest(uuid)?.isRunning, rowOf(node)['task_state']]).toEqual([true, 1, true, null]);
+    expect(node.glanceCalls).toEqual(method === 'shelve_instance' ? [`remove ${image}`] : []);
+  });
+
+  test('loses those whose image an administrator does not find, and no others', async () => {
+    const { node, uuid } = await scene();
+    for (const id of [image, other]) await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(id), 'off');
+    const duty = unwantedCheckpoints(node.deps);
+    await duty.run(never);
+    expect(node.world.nodes.size).toBe(2);
+    node.goneImages.add(parseImageId(image));
+    const asks = node.deps.glance.isGone.bind(node.deps.glance);
+    node.deps.glance.isGone = async () => null; // no administrator's log-in
+    await duty.run(never);
+    expect(node.world.nodes.size).toBe(2);
+    node.deps.glance.isGone = asks;
+    await duty.run(never);
+    expect([...node.world.nodes.keys()]).toEqual([other]);
+  });
+
+  test('keeps them while something else is done with it', async () => {
+    const { node, uuid } = await scene();
+    await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(image), 'off');
+    node.goneImages.add(parseImageId(image));
+    await node.deps.gate.run(uuid, 'rebuild', () => unwantedCheckpoints(node.deps).run(never));
+    expect(node.world.nodes.size).toBe(1);
+  });
+});
