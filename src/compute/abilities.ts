@@ -29,6 +29,8 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('shelve, offload, unshelve', 'shelve_instance', 'shelve_offload_instance', 'unshelve_instance'),
   byMethods('snapshot to an image', 'snapshot_instance'),
   byMethods('backup with rotation', 'backup_instance'),
+  works('checkpoints of all disks (image property bhyve_checkpoint=disk), and back to any of them by rebuild', 'kept on this host, [checkpoint] max_per_instance of a server; crash-consistent while it runs'),
+  refused('checkpoints with memory (bhyve_checkpoint=full) or in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
   byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
   refused('cold migration to another host', 'not supported by this host yet'),
   byMethods('live migration', 'check_can_live_migrate_destination', 'pre_live_migration', 'live_migration'),
