@@ -36,6 +36,8 @@ export interface FakeKeystone {
   readonly tokens: Set<string>;
   lifetimeMs: number;
   password: string;
+  /** Of whoever logs in. */
+  roles: string[];
   catalog: unknown[];
   /** 401 unless X-Auth-Token is good. */
   guard(handler: FakeHandler): FakeHandler;
@@ -96,7 +98,7 @@ function createKeystone(url: string): FakeKeystone & { readonly handle: FakeHand
   let issued = 0;
   const endpoints = (region: string, suffix: string): unknown[] => ['public', 'internal', 'admin'].map((name) => ({ interface: name, region, region_id: region, url: `${url}/${name}${suffix}` }));
   const keystone: FakeKeystone & { readonly handle: FakeHandler } = {
-    logins: [], tokens: new Set(), lifetimeMs: 3_600_000, password: 'secret-password',
+    logins: [], tokens: new Set(), lifetimeMs: 3_600_000, password: 'secret-password', roles: ['service'],
     catalog: [{ type: 'network', endpoints: [...endpoints('RegionTwo', '/two'), ...endpoints('RegionOne', '/network/v2.0/')] }, { type: 'image', endpoints: endpoints('RegionOne', '/image') },
       { type: 'placement', endpoints: endpoints('RegionOne', '/placement') }],
     guard: (handler) => (request) => (keystone.tokens.has(request.headers['x-auth-token'] ?? '') ? handler(request) : { status: 401, body: { error: { message: 'no' } } }),
@@ -107,7 +109,7 @@ function createKeystone(url: string): FakeKeystone & { readonly handle: FakeHand
       const token = `token-${(issued += 1)}`;
       keystone.tokens.add(token);
       const now = Date.parse('2020-01-01T00:00:00Z');
-      return { status: 201, headers: { 'X-Subject-Token': token }, body: { token: { issued_at: new Date(now).toISOString(), expires_at: new Date(now + keystone.lifetimeMs).toISOString(), catalog: keystone.catalog } } };
+      return { status: 201, headers: { 'X-Subject-Token': token }, body: { token: { issued_at: new Date(now).toISOString(), expires_at: new Date(now + keystone.lifetimeMs).toISOString(), catalog: keystone.catalog, roles: keystone.roles.map((name) => ({ id: name, name })) } } };
     },
   };
   return keystone;
