@@ -21,6 +21,7 @@ const script: readonly (readonly [string, number])[] = [
   ['zfs destroy tank/vms/disk0@s1', 1], ['zfs destroy tank/vms/disk0@nosuch', 1], ['zfs destroy tank/nosuch', 1], ['zfs destroy tank', 1],
   ['zfs rename tank/vms/byt tank/vms/byt2', 0], ['zfs rename tank/vms/byt tank/vms/byt2', 1], ['zfs rename tank/vms/byt2 tank/vms/disk0', 1],
   ['zfs rename tank/vms/byt2 other/byt2', 1],
+  ['zfs promote tank/nosuch', 1], ['zfs promote tank/vms/clone1', 0], ['zfs promote tank/vms/clone1', 1], ['zfs promote tank/vms/disk0', 0],
 ];
 const firstLine = (text: string): string => text.split('\n')[0]!;
 
@@ -42,6 +43,19 @@ describe('the fake zfs', () => {
     expect(other.run(recorded.argv.slice(1))).toMatchObject({ code: recorded.code, stderr: recorded.stderr });
     expect(other.run(['destroy', '-r', 'tank/vms']).code).toBe(1);
     expect(other.run(['rename', 'tank/vms/disk0', 'tank/vms/renamed']).code).toBe(0);
+  });
+
+  test('promotes as 13.2 does: the origin and what is older move, other clones follow, what is newer stays', () => {
+    const other = createFakeZfs();
+    const volume = ['create', '-s', '-V', '67108864', 'tank/vms/disk0'];
+    const steps = ['create tank/vms', volume.join(' '), 'snapshot tank/vms/disk0@s1', 'snapshot tank/vms/disk0@s2', 'snapshot tank/vms/disk0@s3', 'clone tank/vms/disk0@s2 tank/vms/clone1', 'clone tank/vms/disk0@s1 tank/vms/clone3'];
+    for (const step of steps) expect([step, other.run(step.split(' ')).code]).toEqual([step, 0]);
+    expect(other.run(['promote', 'tank/vms/clone1']).code).toBe(0);
+    expect(other.run(['list', '-Hpr', '-t', 'volume,snapshot', '-o', 'name,origin', 'tank/vms']).stdout.trim().split('\n').map((line) => line.split('\t'))).toEqual([
+      ['tank/vms/clone1', '-'], ['tank/vms/clone1@s1', '-'], ['tank/vms/clone1@s2', '-'], ['tank/vms/clone3', 'tank/vms/clone1@s1'], ['tank/vms/disk0', 'tank/vms/clone1@s2'], ['tank/vms/disk0@s3', '-'],
+    ]);
+    other.run(['snapshot', 'tank/vms/clone3@s1']);
+    expect(other.run(['promote', 'tank/vms/clone3'])).toMatchObject({ code: 1, stderr: expect.stringContaining("cannot promote 'tank/vms/clone3'") as string });
   });
 
   test('inherits user properties and says from where', () => {

@@ -11,7 +11,7 @@ const other = 'cccccccc-0000-4000-8000-000000000002';
 const rowOf = (node: TestNode): Data => node.rpc.instances[0] ?? {};
 const never = new AbortController().signal;
 
-interface Scene { readonly node: TestNode; readonly uuid: InstanceUuid; send(method: string, args?: Data): Promise<Answer> }
+interface Scene { readonly node: TestNode; readonly uuid: InstanceUuid; readonly send: (method: string, args?: Data) => Promise<Answer> }
 
 /** A server on this host, with a guest and disks. */
 async function scene(row: Data = {}): Promise<Scene> {
@@ -23,7 +23,7 @@ async function scene(row: Data = {}): Promise<Scene> {
   putGuest(node, uuid, { isRunning: stored['power_state'] === 1 });
   return {
     node, uuid,
-    async send(method, args = {}) {
+    send: async (method, args = {}) => {
       const answer = await node.receive(messageOf(method, { instance: instanceWire(rowOf(node)), image_id: image, ...args }));
       await node.settled();
       return answer;
@@ -53,7 +53,7 @@ describe('a checkpoint', () => {
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
   ])('that is asked for by %j is refused in words, and its image deleted', async (properties, words) => {
     const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
-    node.image = asked(properties as Record<string, string>);
+    node.image = asked(properties);
     expect(reasonOf(await send('snapshot_instance'))).toMatch(words);
     expect([node.glanceCalls, node.world.nodes.size, rowOf(node)['task_state'], rowOf(node)['vm_state'], node.rpc.faults.length]).toEqual([[`remove ${image}`], 0, null, 'active', 1]);
   });
