@@ -38,6 +38,9 @@ export function isCheckpointAsked({ id, properties }: Pick<GlanceImage, 'id' | '
 /** Whether the image stands for a node, here or elsewhere. */
 export const isCheckpointImage = ({ properties }: Pick<GlanceImage, 'properties'>): boolean => properties[idKey] !== undefined;
 
+/** What all images have that stand for nodes on the host. */
+export const checkpointImagesOf = (host: string): Properties => ({ [hostKey]: host });
+
 /** What tells the image's node. */
 export const checkpointProperties = (host: string, instance: string, node: CheckpointNode): Properties => ({
   [idKey]: node.id, [hostKey]: host, [instanceKey]: instance, bhyve_checkpoint_at: node.at.toISOString(), bhyve_checkpoint_guest: node.guest,

@@ -21,6 +21,7 @@ export { saveState } from './save-state.js';
 export { deleteWithoutJournal } from './terminate-instance.js';
 export { confirmAsApi, unrescueAsApi } from './own-requests.js';
 export { offloadShelved } from './shelve/shelve-offload-instance.js';
+export { checkpointImagesOf } from './checkpoint-image.js';
 export { shelvedAtMs } from './shelve/shelved-keys.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';

@@ -6,7 +6,7 @@ import { withTimeout } from '../lib/clock.js';
 import type { RequestContext } from '../rpc/context.js';
 import { failFrom, isSuccess } from './failure.js';
 import { anyServer, imageError, service, type GlanceOptions } from './glance-request.js';
-import { isImageGone } from './glance-presence.js';
+import { isImageGone, seenImages } from './glance-presence.js';
 import { uploadImage } from './glance-upload.js';
 import type { GlanceClient, GlanceImage } from './types.js';
 
@@ -39,6 +39,7 @@ export function createGlanceClient(options: GlanceOptions): GlanceClient {
     download: (context, id, signal) => openDownload(options, context, parseImageId(id), signal),
     upload: (context, id, content, signal) => uploadImage(options, show, context, parseImageId(id), content, signal),
     update: (context, id, attributes) => updateImage(options, context, parseImageId(id), attributes),
+    seen: (properties, signal) => seenImages(options, properties, signal),
     isGone: (id, signal) => isImageGone(options, parseImageId(id), signal),
     list: (context, properties) => listImages(options, context, properties),
     remove: async (context, id) => {

@@ -42,6 +42,11 @@ export interface GlanceClient {
   update(context: RequestContext, id: ImageId, attributes: Readonly<Record<string, string>>): Promise<void>;
   /** Images that have all these properties, newest first. */
   list(context: RequestContext, properties: Readonly<Record<string, string>>): Promise<ImageId[]>;
+  /**
+   * Images that have all these properties, asked with a log-in of our own; null if that is no administrator's. An image that is not in it (hidden, of a user who
+   * changed its properties) may still be there: `isGone` tells.
+   */
+  seen(properties: Readonly<Record<string, string>>, signal: AbortSignal): Promise<ReadonlySet<ImageId> | null>;
   /** Whether the image is not there (any more), asked with a log-in of our own; null if that is no administrator's, who alone sees every image. */
   isGone(id: ImageId, signal: AbortSignal): Promise<boolean | null>;
   /** DELETE; an image that is gone already is fine. */

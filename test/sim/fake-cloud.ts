@@ -211,6 +211,7 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
       image.diskFormat = attributes['disk_format'] ?? null;
       if (image.properties !== undefined) image.properties = { ...image.properties, ...properties };
     },
+    seen: async () => new Set([...world.glance.keys()].map(parseImageId)),
     isGone: async (id) => id !== imageId && !world.glance.has(id),
     list: async () => [...world.glance.keys()].map(parseImageId),
     remove: async (_context, id) => { world.glance.delete(id); },

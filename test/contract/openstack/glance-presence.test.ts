@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { codeOf } from '../../../src/lib/errors.js';
 import { parseImageId } from '../../../src/lib/ids.js';
-import { createGlanceClient, createSession, type Session } from '../../../src/openstack/index.js';
+import { createGlanceClient, createSession, type GlanceClient, type Session } from '../../../src/openstack/index.js';
 import { startFakeCloud, type FakeCloud, type FakeReply } from '../../fakes/openstack-http.js';
 import { recordingLog } from '../../fakes/recording-log.js';
 import { createVirtualClock } from '../../fakes/virtual-clock.js';
@@ -22,12 +22,16 @@ afterEach(async () => {
 
 const list: FakeReply = { status: 200, body: { images: [] } };
 
+function client(): GlanceClient {
+  session = createSession({ section: 'glance', auth: { kind: 'password', authUrl: cloud.url, username: 'nova', password: 'secret-password' }, clock: createVirtualClock(), log: recordingLog().log, retries: 0 });
+  return createGlanceClient({ session, serviceUser: null, endpoint: { endpointOverride: cloud.url }, clock: createVirtualClock(), log: recordingLog().log });
+}
+
 /** Asks a Glance that answers like this about the image, and about all images. */
 function ask(image: FakeReply, all: FakeReply = list): Promise<boolean | null> {
   cloud.services.set('/v2/images', cloud.keystone.guard(() => all));
   cloud.services.set(`/v2/images/${id}`, cloud.keystone.guard(() => image));
-  session = createSession({ section: 'glance', auth: { kind: 'password', authUrl: cloud.url, username: 'nova', password: 'secret-password' }, clock: createVirtualClock(), log: recordingLog().log, retries: 0 });
-  return createGlanceClient({ session, serviceUser: null, endpoint: { endpointOverride: cloud.url }, clock: createVirtualClock(), log: recordingLog().log }).isGone(id, never);
+  return client().isGone(id, never);
 }
 
 test.each([['active', false], ['queued', false], ['deactivated', false], ['pending_delete', true]] as const)('an image that is %s: %s', async (status, isGone) => {
@@ -53,4 +57,20 @@ test.each<[string, FakeReply, FakeReply, string]>([
   ['a refusal', { status: 403 }, list, 'http-forbidden'],
 ])('%s says nothing', async (_what, image, all, code) => {
   expect(await ask(image, all).then(String, codeOf)).toBe(code);
+});
+
+test('images by property are listed to their last page; not to somebody who does not see every image, nor by something that is no Glance', async () => {
+  const ids = Array.from({ length: 201 }, (_, at) => `0f3c7d2a-5b1e-4c1e-9a57-${String(at).padStart(12, '0')}`);
+  cloud.services.set('/v2/images', cloud.keystone.guard(({ query }) => {
+    const rest = ids.slice(ids.indexOf(query.get('marker') ?? '') + 1);
+    const page = query.get('bhyve_checkpoint_host') === 'h' ? rest.slice(0, Number(query.get('limit'))) : [];
+    return { status: 200, body: { images: page.map((one) => ({ id: one })), ...(page.length < rest.length ? { next: '/v2/images?marker=x' } : {}) } };
+  }));
+  expect([...(await client().seen({ bhyve_checkpoint_host: 'h' }, never)) ?? []]).toEqual(ids);
+  session.close();
+  cloud.services.set('/v2/images', () => ({ status: 404 }));
+  expect(await client().seen({}, never).then(String, codeOf)).toBe('glance-strange');
+  session.close();
+  cloud.keystone.roles = ['member'];
+  expect(await client().seen({}, never)).toBeNull();
 });

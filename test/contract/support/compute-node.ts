@@ -47,6 +47,8 @@ export interface TestNode {
   readonly glanceCalls: string[];
   /** Images that are not there any more. */
   readonly goneImages: Set<ImageId>;
+  /** An image that is in no list. */
+  hiddenImage: ImageId | null;
   /** What a list answers. */
   glanceList: ImageId[];
   /** Accepts and handles one message. */
@@ -119,7 +121,7 @@ export async function createTestNode(settings: NodeSettings = {}): Promise<TestN
   };
   const endpoint = computeEndpoint(deps);
   const node: TestNode = {
-    deps, rpc, neutron, placement, clock, log, world, taps, image: {}, glanceCalls: [], goneImages: new Set(), glanceList: [],
+    deps, rpc, neutron, placement, clock, log, world, taps, image: {}, glanceCalls: [], goneImages: new Set(), hiddenImage: null, glanceList: [],
     guest: (uuid) => {
       const folder = world.folders.get(uuid as InstanceUuid);
       return folder === 'empty' ? undefined : folder;
@@ -230,6 +232,7 @@ function glanceOn(node: () => TestNode): GlanceClient {
       node().glanceCalls.push(`list ${JSON.stringify(properties)}`);
       return [...node().glanceList];
     },
+    seen: async () => new Set([...node().world.nodes.keys()].map(parseImageId).filter((id) => !node().goneImages.has(id) && id !== node().hiddenImage)),
     isGone: async (id) => node().goneImages.has(id),
     remove: async (_context, id) => void node().glanceCalls.push(`remove ${id}`),
   };
