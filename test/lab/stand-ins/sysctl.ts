@@ -1,7 +1,7 @@
 /** sysctl(8): the values of the transcripts, with the node's own name, size, release and boot time in their place. */
 import { readFileSync } from 'node:fs';
 import { bootSeconds, currentNode, loaderTunable, readState, type StandInNode, withLock, writeState } from './lib/lab-node.js';
-import { host, pageBytes } from './lib/host-numbers.js';
+import { host, pageBytes, processors } from './lib/host-numbers.js';
 import { isLoaded } from './lib/kernel-modules.js';
 import { sysctlTable } from './lib/sysctl-table.js';
 import { Exit, err, getopt, getoptMessage, out, runTool } from './lib/tool.js';
@@ -31,7 +31,7 @@ function nodeValues(node: StandInNode): Record<string, string> {
   const cpuList = Array.from({ length: host.cpus }, (_, index) => index).join(', ');
   const cpuMask = ((1 << host.cpus) - 1).toString(16);
   return {
-    'hw.model': host.model, 'hw.ncpu': String(host.cpus), 'hw.physmem': String(host.memoryBytes), 'hw.realmem': String(16 * 2 ** 30), 'hw.usermem': String(host.memoryBytes - 1_500_000_000),
+    'hw.model': processors[node.processor].model, 'hw.ncpu': String(host.cpus), 'hw.physmem': String(host.memoryBytes), 'hw.realmem': String(16 * 2 ** 30), 'hw.usermem': String(host.memoryBytes - 1_500_000_000),
     'kern.smp.cpus': String(host.cpus), 'kern.smp.cores': String(host.cpus), 'hw.vmm.maxcpu': String(host.cpus), 'kern.hostname': `${node.name}.lab.example.org`,
     'kern.osrelease': facts.release, 'kern.osreldate': String(facts.osReleaseDate), 'kern.boottime': `{ sec = ${boot}, usec = 57793 } ${dateText(boot)}`,
     ...(facts.hasBootId ? { 'kern.boot_id': bootId(node, boot) } : {}),
@@ -42,7 +42,7 @@ function nodeValues(node: StandInNode): Record<string, string> {
     'vm.loadavg': `{ ${load.join(' ')} }`, 'machdep.tsc_freq': String(host.tscHz), 'vm.stats.vm.v_page_count': String(pages), 'vm.stats.vm.v_free_count': String(Math.floor(pages * 0.7)),
     'vm.stats.vm.v_wire_count': String(Math.floor(pages * 0.12)), 'vm.stats.vm.v_inactive_count': String(Math.floor(pages * 0.05)), 'vm.stats.vm.v_laundry_count': '0',
     'kstat.zfs.misc.arcstats.size': String(512 * 1024 * 1024), 'kstat.zfs.misc.arcstats.c_max': String(host.memoryBytes - 1_073_741_824), 'vfs.zfs.version.module': facts.zfsVersion,
-    'hw.vmm.svm.features': '1', 'hw.vmm.vmx.initialized': '0', 'kern.racct.enable': loaderTunable(node, 'kern.racct.enable') ?? '0',
+    ...processors[node.processor].sysctls, 'kern.racct.enable': loaderTunable(node, 'kern.racct.enable') ?? '0',
   };
 }
 
