@@ -25,7 +25,7 @@ export function planDevice(plan: Plan, model: string, path: string, address: Add
         `virtio-blk-pci,drive=${drive}${block.serial === undefined ? '' : `,serial=${block.serial}`}`);
       return;
     case 'nvme':
-      planBlock(device, path, 'nvme: Could not open backing file: No such file or directory\n', (drive, block) => `nvme,drive=${drive},serial=${block.serial ?? `NVME-${id}`}`);
+      planBlock(device, path, 'nvme: Could not open backing file: No such file or directory\n', (drive, block) => `${nvmeModel(plan)},drive=${drive},serial=${block.serial ?? `NVME-${id}`}`);
       return;
     case 'ahci':
       planAhci(device);
@@ -47,6 +47,12 @@ export function planDevice(plan: Plan, model: string, path: string, address: Add
       refuse(plan, model, path);
   }
 }
+
+/**
+ * QEMU cannot move a machine with an NVMe controller. 13 saves one that has it all the same and loses the controller silently: there, the guest gets a
+ * virtio disk at the same address instead, to be lost. 15 refuses before QEMU is asked.
+ */
+const nvmeModel = ({ node }: Plan): string => (node.facts.save === null || node.facts.save.family === 'kern-structs' ? 'nvme' : 'virtio-blk-pci');
 
 interface Device {
   readonly plan: Plan;
