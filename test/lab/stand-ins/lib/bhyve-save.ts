@@ -7,7 +7,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Machine } from './bhyve-machine.js';
 import type { Plan } from './bhyve-plan.js';
 import { writeMemory } from './machine-memory.js';
-import { readState } from './machine-state.js';
+import { hasAhciPorts, readState } from './machine-state.js';
 import { type SaveFaults, readSaveFaults } from './save-faults.js';
 import { absentTypes, deviceEntries, kernelEntries } from './save-layout.js';
 import { type MetaEntry, metaText } from './save-meta.js';
@@ -82,7 +82,7 @@ async function writeAll(plan: Plan, machine: Machine, scratch: string, files: Sa
   }
   plan.say('\r\n');
   const kernel = kernelEntries(save, plan.cpus);
-  const devices: MetaEntry[] = deviceEntries(save, plan.devices, { hasAhciPorts: await machine.hasAcpi(), unsavableModel: faults.unsavableModel });
+  const devices: MetaEntry[] = deviceEntries(save, plan.devices, { hasAhciPorts: await hasAhciPorts(machine), unsavableModel: faults.unsavableModel });
   const failing = devices.at(-1)!;
   err(absentTypes(save, plan.devices, 'snapshot', failing.errno === undefined ? undefined : failing.name));
   if (failing.errno === undefined) {

@@ -57,3 +57,17 @@ export async function resetDevices(machine: Machine, devices: readonly PciDevice
   }
   await monitor(`o /w 0xcf8 ${before}`);
 }
+
+/**
+ * Whether the guest has given its AHCI ports their lists, without which bhyve cannot save them. A real controller is asked for its first port's; one that is a
+ * virtio-scsi controller here counts as set up once the guest's kernel has switched ACPI on, which it does before.
+ */
+export async function hasAhciPorts(machine: Machine): Promise<boolean> {
+  if (await machine.hasAcpi()) return true;
+  const monitor = async (line: string): Promise<string> => String(await machine.command('human-monitor-command', { 'command-line': line }));
+  // The chipset's own controller, which bhyve does not have, is without a name.
+  const controllers = (await monitor('info pci')).split(/^ {2}Bus/m).filter((text) => text.includes('SATA controller') && !/id ""/.test(text));
+  const places = controllers.map((text) => Number(/BAR5: 32 bit memory at (0x[0-9a-f]{1,8}) /.exec(text)?.[1] ?? 0));
+  const lists = await Promise.all(places.map(async (place) => (place === 0 ? 0 : Number(/: (0x[0-9a-f]+)/.exec(await monitor(`xp /1wx 0x${(place + 0x100).toString(16)}`))?.[1] ?? 0))));
+  return lists.length > 0 && lists.every((list) => list !== 0);
+}
