@@ -187,6 +187,8 @@ export interface HypervisorDriver {
   dropSave(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */
   injectNmi(instance: InstanceUuid): Promise<void>;
+  /** The firmware forgets its settings and boot entries: the next start begins with new variables. Not for a running guest; idempotent. */
+  forgetVariables(instance: InstanceUuid): Promise<void>;
   /** Stops by force if needed and removes the folder with all files. */
   destroy(instance: InstanceUuid): Promise<void>;
   /** Folder of the instance (for config drive and the like); made on demand. */
@@ -195,7 +197,7 @@ export interface HypervisorDriver {
   adopt(): Promise<void>;
   /** Guest ended, started or rebooted without our asking; seen within a second or two. */
   onEvent(listener: (event: GuestEvent) => void): void;
-  /** Last lines of com1, or undefined if there is no log yet. */
+  /** Last lines of com1; undefined for a guest that is not defined here. */
   consoleLog(instance: InstanceUuid, tailLines: number | null): Promise<string | undefined>;
   /** Where the RFB server of a running guest listens; null if it has none, or if nobody would answer there because the guest is paused. */
   vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;

@@ -52,21 +52,39 @@ service's own and that of the commands it waited for; for boots they are apart, 
 and config drive. The figures of a crowd are ours alone: the real agent and real processes, but a conductor, Keystone, Placement and Glance in memory, because the control
 plane would be the limit; its audits and power syncs run every 5 s. --quick takes 20 guests and 100 operations there.`;
 
+/** The first SIGINT or SIGTERM ends the measuring, not the clearing up: hosts that stay behind as "up" would be given servers. A second one kills. */
+function watchSignals(): { readonly happened: Promise<void>; readonly signal: () => NodeJS.Signals | null; readonly endOfIt: () => void } {
+  let caught: NodeJS.Signals | null = null;
+  const happened = new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        caught = signal;
+        resolve();
+      });
+    }
+  });
+  // Dies of the signal as if it had never been caught; what was being measured would go on for minutes.
+  return { happened, signal: () => caught, endOfIt: () => void (caught !== null && process.removeAllListeners(caught) && process.kill(process.pid, caught)) };
+}
+
 /** Runs what was asked for and shows it. Gives false if a goal is missed or something could not be measured. */
 export async function bench(screen: { readonly phase: Phase; readonly say: (text?: string) => void }, options: BenchOptions): Promise<boolean> {
   const chosen = new Set(chosenFigures(options.only));
   const wanted = measurements.filter(({ gives }) => gives.some((name) => chosen.has(name)));
   const samples = createSamples(() => undefined);
   const failures: string[] = [];
+  const interruption = watchSignals();
   const scene = await openScene(screen.phase, options);
   try {
     for (const { title, measure } of wanted) {
-      await screen.phase(title, (note) => measure(scene, { record: samples.record, note }))
+      if (interruption.signal() !== null) break;
+      await Promise.race([screen.phase(title, (note) => measure(scene, { record: samples.record, note })), interruption.happened])
         .catch((err: unknown) => failures.push(`${title}: ${err instanceof Error ? err.message : String(err)}`));
     }
   } finally {
     await scene.close(screen.phase);
   }
+  interruption.endOfIt();
   const results = Object.fromEntries(Object.entries(resultsOf(samples.taken)).filter(([name]) => chosen.has(name as FigureName)));
   screen.say(`\n${tableOf(results)}\n${notes}\n`);
   if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);

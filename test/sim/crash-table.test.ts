@@ -148,6 +148,8 @@ const cases: readonly Case[] = [
       expectRunning(world);
       expect(world.disks.get(uuid)?.get('root')?.madeFor).not.toBeNull();
       expect(world.successors.size).toBe(0);
+      // What boots is the new disk, not an entry that the old system made.
+      expect(guestOf(world)?.variablesSince).toBe(guestOf(world)?.starts);
     },
   },
   {

@@ -244,7 +244,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       if (known?.isRunning === true) throw missing('define of a running guest');
       if (known === undefined) world.folders.set(definition.instance, 'empty');
       await half?.();
-      world.folders.set(definition.instance, { ...known, definition, isRunning: false, starts: known?.starts ?? 0 });
+      world.folders.set(definition.instance, { ...known, definition, isRunning: false, starts: known?.starts ?? 0, variablesSince: known?.variablesSince ?? null });
     },
     definition: async (instance: InstanceUuid) => guestOf(instance)?.definition,
     plannedSlots: async (planned: Guest['definition']) => Object.fromEntries([...planned.disks.map(({ role }) => `disk:${role}`), ...planned.nics.map(({ port }) => `nic:${port}`)].map((key, at) => [key, `0:${at + 2}:0`])),
@@ -257,6 +257,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       guest.isRunning = true;
       guest.starts += 1;
       guest.memory = guest.starts;
+      guest.variablesSince ??= guest.starts;
     },
     whyNoSuspend: async (instance: InstanceUuid) => (!world.canSave ? 'no self-test has restored a guest here' : running(instance).isPaused === true ? 'the guest is paused: unpause it first' : null),
     hasSave: async (instance: InstanceUuid) => guestOf(instance)?.save !== undefined,
@@ -305,6 +306,10 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       guest.starts += 1;
       return true;
     },
+    async forgetVariables(instance: InstanceUuid) {
+      const guest = guestOf(instance);
+      if (guest !== undefined) guest.variablesSince = null;
+    },
     async destroy(instance: InstanceUuid, half?: Half) {
       const guest = guestOf(instance);
       if (guest !== undefined) end(guest);
@@ -314,7 +319,8 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash,
+    ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'forgetVariables', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

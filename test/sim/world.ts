@@ -23,6 +23,8 @@ export interface Guest {
   isPaused?: boolean;
   /** How often it was started: a reboot must show. */
   starts: number;
+  /** The start at which its firmware's variables began; null: it has none yet. */
+  variablesSince: number | null;
   /** What it remembers, changed by each cold start; a save of it. */
   memory?: number;
   save?: { readonly memory: number; readonly disks: Readonly<Record<string, string>> };

@@ -7,11 +7,12 @@ import { taskStates, vmStates, toNovaTime, type NovaObjectOf } from '../../objec
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { AgentError } from '../../lib/errors.js';
 import { novaFaults } from '../../lib/nova-faults.js';
+import { inSlot } from '../../lib/slots.js';
 import { runSteps } from '../../journal/index.js';
 import type { NetworkInfo } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { elevated } from '../../rpc/context.js';
-import { isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import { isDeletedMeanwhile, isInstanceGone, isTaskStateConflict } from '../error-text.js';
 import { refuseUnfit, showImage } from '../fetch-image.js';
 import { createEvent } from '../notifications/events.js';
 import { notified } from '../notifications/notifications.js';
@@ -42,8 +43,22 @@ export function buildAndRunInstance(): InstanceMethod<BuildArguments> {
     wrappers: { revertsTask: true, event: null, recordsFault: true },
     gate: 'build',
     isJournalled: true,
-    run: (operation) => operation.deps.buildSlots.runExclusive(() => build(operation, groupPolicy)),
+    run: (operation) => inTurn(operation, () => build(operation, groupPolicy)),
   };
+}
+
+/** One of max_concurrent_builds. A deleted server does not wait for its turn: its build needs no slot to see that there is nothing to do. */
+async function inTurn({ deps, signal }: Build, work: () => Promise<null>): Promise<null> {
+  let hasBegun = false;
+  try {
+    return await inSlot(deps.buildSlots, signal, () => {
+      hasBegun = true;
+      return work();
+    });
+  } catch (error) {
+    if (hasBegun || !isDeletedMeanwhile(error)) throw error;
+    return work();
+  }
 }
 
 async function build(operation: Build, groupPolicy: GroupPolicy): Promise<null> {

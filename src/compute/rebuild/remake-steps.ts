@@ -27,6 +27,13 @@ export function remakeSteps(operation: Operation<RebuildArguments>, image: Glanc
       undo: () => storage.dropReplacement(uuid, 'root'),
     },
     {
+      // The boot entries are the old system's; Nova's libvirt driver makes the variables anew too.
+      name: 'forget-variables',
+      look: async () => 'not-done',
+      act: () => deps.driver.forgetVariables(uuid),
+      undo: async () => undefined,
+    },
+    {
       name: 'replace-others',
       look: async () => 'not-done',
       act: async () => {

@@ -196,6 +196,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
     ...createSaves({ lifecycle, withGuest, noteStopped, noteRunning, lookAtSelfTest, closeConsole: async (instance) => serial?.close(instance) }),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
+    forgetVariables: (instance) => withGuest(instance, () => files.forget(instance, ['variableStore'])),
     destroy: (instance) => withGuest(instance, async () => {
       await serial?.close(instance);
       await destroyGuest(lifecycle, instance);
@@ -211,7 +212,8 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       watch.start();
     },
     onEvent: (listener) => watch.onEvent(listener),
-    consoleLog: (instance, tailLines) => files.consoleTail(instance, tailLines),
+    // A guest that has just been started has a console, on which nothing has been said.
+    consoleLog: async (instance, tailLines) => (await files.consoleTail(instance, tailLines)) ?? ((await files.readSpec(instance)) === undefined ? undefined : ''),
     async vncEndpoint(instance) {
       const spec = await files.readSpec(instance);
       if (spec === undefined || spec.vnc === null) return null;

@@ -263,7 +263,7 @@ export function putGuest(node: TestNode, uuid: string, options: { isRunning: boo
   node.world.disks.set(instance, new Map([['root', { isGrown: true, image: 'cached', bus: null, bytes: 1n << 30n, madeFor: null }]]));
   node.world.images.add('cached');
   node.world.folders.set(instance, {
-    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1, memory: 1,
+    definition: guestDefinition({ instance, vcpus: 1, memoryMiB: 64, disks: [], configDrive: null, nics }), isRunning: options.isRunning, isPaused: options.isPaused === true, starts: 1, variablesSince: 1, memory: 1,
     ...(options.isSaved === true ? { save: { memory: 1, disks: { root: 'as after start 1' } } } : {}),
   });
   if (options.isSaved === true) node.world.still.add(instance);

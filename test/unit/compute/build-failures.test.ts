@@ -242,6 +242,19 @@ describe('a delete during the build', () => {
     ]);
   });
 
+  test('of a server that waits for its turn to be built goes ahead of the builds before it', async () => {
+    const releases = await Promise.all(Array.from({ length: 10 }, () => node.deps.buildSlots.acquire()));
+    const work = node.receive(build());
+    await node.receive(deletion());
+    await work;
+    expect(row()).toMatchObject({ vm_state: 'deleted', deleted: true });
+    expect(node.rpc.faults).toEqual([]);
+    expectNothingLeft();
+    for (const [, release] of releases) release();
+    await node.deps.buildSlots.waitForUnlock(10);
+    expect(node.deps.buildSlots.getValue()).toBe(10);
+  });
+
   test('of which we hear only by the refused save leaves the row to the delete', async () => {
     const start = node.deps.driver.start.bind(node.deps.driver);
     node.deps.driver.start = async (instance) => {

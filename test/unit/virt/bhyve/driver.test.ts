@@ -46,13 +46,16 @@ test('a guest that was never defined is absent, a defined one is off', async () 
   expect(await driver.definition(instanceA)).toEqual(guestDefinition());
 });
 
-test('defining writes what only root may read, and copies the variable store once', async () => {
+test('defining writes what only root may read, and copies the variable store once, until it is to be forgotten', async () => {
   await driver.define(guestDefinition());
   expect(host.outside.modes.get(`${folder}/bhyve.conf`)).toBe(0o600);
   expect(host.outside.modes.get(`${folder}/supervisor.sh`)).toBe(0o500);
   host.outside.put(`${folder}/nvram.fd`, 'written by the guest');
   await driver.define(guestDefinition({ memoryMiB: 1024 }));
   expect(host.outside.text(`${folder}/nvram.fd`)).toBe('written by the guest');
+  await driver.forgetVariables(instanceA);
+  await driver.define(guestDefinition({ memoryMiB: 1024 }));
+  expect(host.outside.text(`${folder}/nvram.fd`)).not.toBe('written by the guest');
   expect(host.outside.text(`${folder}/bhyve.conf`)).toContain('memory.size=1024M\n');
 });
 
@@ -299,9 +302,10 @@ test('more vCPUs than the host gives one guest are refused by name', async () =>
   await expect(driver.define(guestDefinition({ vcpus: 3 }))).rejects.toMatchObject({ code: 'too-many-vcpus' });
 });
 
-test('the console log gives its last lines, also when it was just turned over, and undefined before the first word', async () => {
-  await driver.define(guestDefinition());
+test('the console log gives its last lines, also when it was just turned over, and is empty before the first word', async () => {
   expect(await driver.consoleLog(instanceA, 10)).toBeUndefined();
+  await driver.define(guestDefinition());
+  expect(await driver.consoleLog(instanceA, 10)).toBe('');
   host.outside.append(`${folder}/console.log`, 'one\ntwo\nthree\n');
   expect(await driver.consoleLog(instanceA, 3)).toBe('two\nthree\n');
   expect((await driver.consoleLog(instanceA, 2))?.split('\n')).toHaveLength(2);
