@@ -78,6 +78,11 @@ const sizeOf = (name: string): number => statSync(join(folder, name), { throwIfN
 const written = async (name: string): Promise<void> => until(() => sizeOf(`${name}.meta`) > 0, 10_000, `${name}.meta stays empty`);
 const entries = (): string[] => (existsSync(join(open.node.deviceRoot, 'vmm')) ? readdirSync(join(open.node.deviceRoot, 'vmm')) : []);
 
+/** A guest that was not recorded. */
+const rom = (...devices: readonly string[]): Recording =>
+  ({ argv: ['bhyve', '-c', '1', '-m', '64M', '-H', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'bootrom,/vms/rom.fd', ...devices.flatMap((device) => ['-s', device]), 'vm1'], code: 0, stdout: '', stderr: '' });
+const restoreOf = (recording: Recording, file = '/vms/s/su'): Recording => ({ ...recording, argv: ['bhyve', '-r', file, ...recording.argv.slice(1)] });
+
 describe('a bhyve of 13.2 that restores', () => {
   beforeEach(async () => use('snapshot-13.2'));
 
@@ -105,6 +110,9 @@ describe('a bhyve of 13.2 that restores', () => {
     const renamed = await start(session[72]!, 'renamed');
     await forceOff('renamed');
     await compareEnd(renamed);
+    const larger = await start(session[37]!);
+    await forceOff('vm1');
+    await compareEnd(larger);
     expect(describeDifferences(differences)).toBe('');
     expect(readdirSync(join(open.node.path, 'run/bhyve')).sort()).toEqual(['other', 'renamed', 'vm1']);
   });
@@ -119,6 +127,19 @@ describe('a bhyve of 13.2 that restores', () => {
     const ends = [39, 43, 47, 49, 51, 53, 55, 57, 59, 61, 63, 65, 67];
     for (const index of ends) await compare(session[index]!, session[index + (index === 43 ? 3 : 1)]!);
     expect(describeDifferences(differences)).toBe('');
+  });
+
+  it('refuses names that are too long for it', async () => {
+    const [long, base] = [join(folder, 's', 'n'.repeat(200)), 'm'.repeat(60)];
+    mkdirSync(long);
+    writeFileSync(join(long, base), 'memory');
+    const complaint = 'Filename exceeds maximum length.\nFailed to construct kernel data filename.\n';
+    expect(await place.run(argvAt(place, restoreOf(rom(), join(long, base))))).toEqual({ code: 1, stdout: '', stderr: `${complaint}Failed to read checkpoint info from file: '${join(long, base)}'.\n` });
+    const guest = await start(rom());
+    await place.run(['bhyvectl', '--vm=vm1', `--checkpoint=${join(long, base)}`]);
+    await place.run(['bhyvectl', '--vm=vm1', `--suspend=${folder}/s/su`]);
+    expect(await guest.ended).toMatchObject({ code: 0, stderr: expect.stringContaining(complaint) as string });
+    expect(readFileSync(join(long, base), 'utf8')).toBe('memory');
   });
 
   it('lists types and not devices, and loses an NVMe controller without a word', async () => {
@@ -192,11 +213,6 @@ describe('the bhyve of the release 13.2', () => {
     expect(describeDifferences(differences)).toBe('');
   });
 });
-
-/** A guest that was not recorded. */
-const rom = (...devices: readonly string[]): Recording =>
-  ({ argv: ['bhyve', '-c', '1', '-m', '64M', '-H', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'bootrom,/vms/rom.fd', ...devices.flatMap((device) => ['-s', device]), 'vm1'], code: 0, stdout: '', stderr: '' });
-const restoreOf = (recording: Recording): Recording => ({ ...recording, argv: ['bhyve', '-r', '/vms/s/su', ...recording.argv.slice(1)] });
 
 describe('the bhyve of 15', () => {
   beforeEach(async () => use('snapshot-15'));

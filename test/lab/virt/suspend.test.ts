@@ -27,6 +27,11 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
   const log = async (): Promise<string> => (await driver.consoleLog(guest.instance, null)) ?? '';
   const lastTick = async (): Promise<number> => Number([...(await log()).matchAll(/^tick (\d+)/gm)].at(-1)?.[1] ?? 0);
   const counts = async (beyond: number): Promise<void> => waitUntil(async () => (await lastTick()) > beyond, `it counts beyond ${beyond}`, 60_000);
+  /** It never booted again: what it counts was in its memory. */
+  const expectFirstBoot = async (): Promise<void> => {
+    const text = await log();
+    expect(text.match(/guest: boot \d+/g), text.slice(-2000)).toEqual(['guest: boot 1']);
+  };
   const suspend = (): Promise<void> => driver.suspend(guest.instance, { holdDisks: async () => disks, signal: quiet });
   const wish = (line: string): void => writeFileSync(join(lab.node.path, 'etc/save.conf'), `${line}\n`);
 
@@ -63,7 +68,7 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     expect(saved).toBeGreaterThanOrEqual(before);
     await driver.resume(guest.instance, { disks, signal: quiet });
     await counts(saved + 1);
-    expect((await log()).match(/guest: boot \d+/g)).toEqual(['guest: boot 1']);
+    await expectFirstBoot();
     await waitUntil(() => guest.pings(), 'it answers', 30_000);
     expect(await driver.hasSave(guest.instance)).toBe(false);
   });
@@ -73,7 +78,7 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed' });
     expect(await driver.powerState(guest.instance)).toBe(powerStates.running);
     await counts(await lastTick());
-    expect((await log()).match(/guest: boot \d+/g)).toEqual(['guest: boot 1']);
+    await expectFirstBoot();
   });
 
   test('a restore that bhyve refuses leaves the guest off with its save, which is taken when bhyve takes it again', async () => {
@@ -85,7 +90,7 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     const saved = await lastTick();
     await driver.resume(guest.instance, { disks, signal: quiet });
     await counts(saved + 1);
-    expect((await log()).match(/guest: boot \d+/g)).toEqual(['guest: boot 1']);
+    await expectFirstBoot();
   });
 
   test('a description that is cut short is no save: the guest has crashed, and starts cold', async () => {
