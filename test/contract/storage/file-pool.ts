@@ -62,6 +62,7 @@ function fileNodes(fileOf: (dataset: string) => string): FakeNodes {
       mkdirSync(dirname(fileOf(to)), { recursive: true });
       renameSync(fileOf(from), fileOf(to));
     },
+    rolledBack: ({ name }, snapshot) => copyFileSync(fileOf(snapshot.name), fileOf(name)),
     destroyed: (name) => rmSync(fileOf(name), { recursive: true, force: true }),
   };
 }
