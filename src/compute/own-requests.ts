@@ -5,7 +5,7 @@ import type { RequestContext } from '../rpc/context.js';
 import type { ComputeDeps } from './deps.js';
 import { performOwn } from './operation.js';
 import { unrescueInstance } from './rescue/unrescue-instance.js';
-import { confirmResize } from './resize/confirm-resize.js';
+import { saveStatus } from './resources/move-claim.js';
 
 /** Ends a rescue (rescue_timeout). The conductor refuses when somebody else took the instance meanwhile. */
 export async function unrescueAsApi(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, signal: AbortSignal): Promise<void> {
@@ -15,12 +15,18 @@ export async function unrescueAsApi(deps: ComputeDeps, context: RequestContext, 
   await performOwn(deps, unrescueInstance, context, { instance }, signal);
 }
 
-/** Confirms a resize (resize_confirm_window). */
-export async function confirmAsApi(
-  deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, migration: NovaObjectOf<'Migration'>, signal: AbortSignal,
-): Promise<void> {
-  migration.set('status', 'confirming');
-  await deps.conductor.migrations.save(context, migration);
-  await deps.conductor.actions.actionStart(context, parseInstanceUuid(instance.get('uuid')), 'confirmResize');
-  await performOwn(deps, confirmResize, context, { instance, migration, request_spec: null }, signal);
+/**
+ * Asks this host to confirm a resize (resize_confirm_window). Through the broker, as Nova does: the migration that is marked here is not found unconfirmed
+ * again, so the request must outlive us. One that cannot be sent leaves the migration as it was.
+ */
+export async function confirmAsApi(deps: ComputeDeps, context: RequestContext, instance: NovaObjectOf<'Instance'>, migration: NovaObjectOf<'Migration'>): Promise<void> {
+  const { conductor, options } = deps;
+  await saveStatus(conductor, context, migration, 'confirming');
+  try {
+    await conductor.actions.actionStart(context, parseInstanceUuid(instance.get('uuid')), 'confirmResize');
+    await conductor.continueOn(context, options.host, 'confirm_resize', { instance, migration });
+  } catch (error) {
+    await saveStatus(conductor, context, migration, 'finished');
+    throw error;
+  }
 }

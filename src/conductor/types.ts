@@ -128,7 +128,7 @@ export interface Conductor {
    * A cast to nova-compute of a host, ours included: the next part of a move. Resolved when the broker has it. Where the release has a second
    * topic for work that was begun already, it goes there. Objects among the arguments are written by this call.
    */
-  continueOn(context: RequestContext, host: string, method: 'resize_instance' | 'finish_resize' | 'finish_revert_resize', args: Readonly<Record<string, unknown>>): Promise<void>;
+  continueOn(context: RequestContext, host: string, method: 'resize_instance' | 'finish_resize' | 'finish_revert_resize' | 'confirm_resize', args: Readonly<Record<string, unknown>>): Promise<void>;
   /** Fanout casts that keep the schedulers' view of this host (topic scheduler, 4.2). Never throw: the next sync repairs a lost one. */
   readonly scheduler: {
     updateInstances(context: RequestContext, host: string, instances: readonly NovaObjectOf<'Instance'>[]): Promise<void>;

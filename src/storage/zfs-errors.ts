@@ -12,7 +12,7 @@ const STDERR_CHARS = 500;
 
 /** In order: the first that fits decides. A usage text may follow a message, so only the message's own words are matched. */
 const messages: readonly (readonly [ZfsErrorCode, RegExp, 'no' | 'later'])[] = [
-  ['zfs-has-dependents', /has dependent clones|has children/, 'no'],
+  ['zfs-has-dependents', /has dependent clones|has children|clones of previous snapshots exist/, 'no'],
   ['zfs-busy', /(?:dataset|pool or dataset) is busy/, 'later'],
   ['zfs-exists', /dataset already exists|destination '.*' exists/, 'no'],
   ['zfs-missing', /dataset does not exist|parent does not exist|no such pool|no such pool or dataset|could not find any snapshots to destroy/, 'no'],

@@ -29,6 +29,7 @@ export interface FakeNodes {
   snapshotted(snapshot: FakeDataset, volume: FakeDataset): void;
   cloned(volume: FakeDataset, snapshot: FakeDataset): void;
   renamed(from: string, to: string): void;
+  rolledBack(volume: FakeDataset, snapshot: FakeDataset): void;
   destroyed(name: string): void;
 }
 
@@ -104,6 +105,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       case 'set': return set(rest);
       case 'rename': return rename(rest);
       case 'promote': return promote(rest);
+      case 'rollback': return rollback(rest);
       case 'destroy': return destroy(rest);
       case undefined:
       default: throw usage(`unrecognized command '${command}'`);
@@ -294,6 +296,27 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
       nodes.renamed?.(from, one.name);
     }
     [clone.origin, parent.origin] = [parent.origin, origin];
+    return '';
+  }
+
+  /** Goes through while the volume is open, too. Properties of the dataset stay as they are; only the size is part of a volume's content. */
+  function rollback(args: readonly string[]): string {
+    const { flags, operands: [name = ''] } = parse(args, 'r', '');
+    if (!name.includes('@')) throw new Refusal(`cannot open '${name}': missing '@' delimiter in snapshot name\n`);
+    const [snapshot, dataset] = [existing(name), existing(parentOf(name))];
+    const later = inside(dataset.name).filter((one) => one.type === 'snapshot' && parentOf(one.name) === dataset.name && one.createtxg > snapshot.createtxg);
+    const clones = later.flatMap(clonesOf);
+    const listed = (list: readonly FakeDataset[]): string => list.map((one) => `${one.name}\n`).join('');
+    if (later.length > 0 && !flags.has('r')) {
+      throw new Refusal(`cannot rollback to '${name}': more recent snapshots or bookmarks exist\nuse '-r' to force deletion of the following snapshots and bookmarks:\n${listed(later)}`);
+    }
+    if (clones.length > 0) throw new Refusal(`cannot rollback to '${name}': clones of previous snapshots exist\nuse '-R' to force deletion of the following clones and dependents:\n${listed(clones)}`);
+    for (const one of later) {
+      datasets.delete(one.name);
+      nodes.destroyed?.(one.name);
+    }
+    dataset.volsize = snapshot.volsize;
+    nodes.rolledBack?.(dataset, snapshot);
     return '';
   }
 

@@ -1,116 +1,25 @@
 /** The life of a guest as the transcripts of 13.2 have it (test/samples/freebsd-13.2/commands/guest-lifecycle.json), with real guests in QEMU. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { localPlace, type Outcome, type Place } from './contract/replay.js';
+import type { Place } from './contract/replay.js';
 import { until } from './engine.js';
-import { ensureGuestImage } from './guest/build.js';
-import { createLabNode, defaultRoot, type LabNode } from './node.js';
+import { address, createHandHost, type HandHost, mac, tap, uuid } from './hand-guest.js';
+import type { LabNode } from './node.js';
 
-const uuid = '7d2c3b4a-1f60-4c1e-9a57-0c5d7e3f1a21';
-const tap = 'tap7d2c3b4a-1f';
-const mac = 'fa:16:3e:10:20:30';
-const address = '10.20.1.77';
-
+let hand: HandHost;
 let node: LabNode;
 let place: Place;
 let folder: string;
-const ok = async (...argv: string[]): Promise<string> => {
-  const { code, stdout, stderr } = await place.run(argv);
-  expect({ argv, code, stderr }).toEqual({ argv, code: 0, stderr: '' });
-  return stdout;
-};
-
-interface Running {
-  readonly process: ChildProcess;
-  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
-  output(): string;
-}
-
-/** bhyve started the way a supervisor does, in the foreground. */
-function start(args: readonly string[]): Running {
-  const process = spawn('bhyve', args, { env: node.env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [process.stdout, process.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()));
-  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => process.once('close', (code, signal) => resolve({ code, signal })));
-  return { process, ended, output: () => output };
-}
-
-const isTitled = async (): Promise<boolean> => (await place.run(['ps', '-axww', '-o', 'pid,command'])).stdout.includes(`bhyve: ${uuid} (bhyve)`);
-
-/** Started and past setting up: the title is set when the machine runs. */
-async function startRunning(args: readonly string[]): Promise<Running> {
-  const running = start(args);
-  await until(isTitled, 30_000, `bhyve does not run: ${running.output()}`);
-  return running;
-}
-
-function writeConfig(changes: Readonly<Record<string, string | null>> = {}): string {
-  const is15 = node.profile === 'stock-15';
-  const values: Record<string, string | null> = {
-    name: uuid, uuid, cpus: '1', 'memory.size': '192M', acpi_tables: 'true', 'rtc.use_localtime': 'false', 'x86.vmexit_on_hlt': 'true', 'x86.strictmsr': 'false',
-    'system.manufacturer': 'OpenStack Foundation', 'system.product_name': 'OpenStack Nova', 'pci.0.0.0.device': 'hostbridge', 'pci.0.31.0.device': 'lpc',
-    [is15 ? 'bootrom' : 'lpc.bootrom']: join(node.firmwareDir, 'BHYVE_UEFI_CODE.fd'), [is15 ? 'bootvars' : 'lpc.bootvars']: join(folder, 'nvram.fd'), 'lpc.com1.path': join(node.deviceRoot, 'nmdm7A'),
-    'pci.0.3.0.device': 'virtio-blk', 'pci.0.3.0.path': join(node.deviceRoot, 'zvol', node.zfsRoot, 'disk'), 'pci.0.3.0.ser': 'serial-0123456789',
-    'pci.0.4.0.device': 'ahci', 'pci.0.4.0.port.0.type': 'cd', 'pci.0.4.0.port.0.path': join(folder, 'config.iso'),
-    'pci.0.5.0.device': 'virtio-net', 'pci.0.5.0.backend': tap, 'pci.0.5.0.mac': mac, 'pci.0.5.0.mtu': '1450', 'pci.0.29.0.device': 'fbuf', 'pci.0.29.0.rfb': '127.0.0.1:5979',
-    'pci.0.30.0.device': 'xhci', 'pci.0.30.0.slot.1.device': 'tablet', ...changes,
-  };
-  const path = join(folder, 'bhyve.conf');
-  writeFileSync(path, Object.entries(values).filter(([, value]) => value !== null).map(([name, value]) => `${name}=${value}\n`).join(''));
-  return path;
-}
-
-async function writeConfigDrive(userData: string): Promise<void> {
-  const tree = join(folder, 'drive/openstack/latest');
-  mkdirSync(tree, { recursive: true });
-  writeFileSync(join(tree, 'meta_data.json'), JSON.stringify({ uuid, hostname: 'guest.example', name: 'guest' }));
-  writeFileSync(join(tree, 'network_data.json'), JSON.stringify({
-    links: [{ id: 'l0', type: 'bridge', mtu: 1450, ethernet_mac_address: mac }], services: [],
-    networks: [{ id: 'network0', type: 'ipv4', link: 'l0', ip_address: address, netmask: '255.255.240.0', routes: [{ network: '0.0.0.0', netmask: '0.0.0.0', gateway: '10.20.0.1' }] }],
-  }));
-  writeFileSync(join(tree, 'user_data'), userData);
-  await ok('makefs', '-t', 'cd9660', '-o', 'rockridge,label=config-2', join(folder, 'config.iso'), join(folder, 'drive'));
-}
-
-/** Console readers that a failed test left. */
-const readers: (() => void)[] = [];
-
-/** Reads the B side of the null modem until it closes, as a console logger does. */
-function readConsole(): { text(): string; close(): void } {
-  const reader = spawn('sh', ['-c', 'while ! cat "$0" 2>/dev/null; do sleep 0.05; done; while sleep 0.05; do cat "$0"; done', join(node.deviceRoot, 'nmdm7B')], { stdio: ['ignore', 'pipe', 'ignore'], detached: true });
-  let text = '';
-  reader.stdout.on('data', (data: Buffer) => (text += data.toString()));
-  let isOpen = true;
-  const close = (): void => {
-    if (isOpen) process.kill(-reader.pid!, 'SIGKILL');
-    isOpen = false;
-  };
-  readers.push(close);
-  return { text: () => text, close };
-}
-
-const destroy = async (): Promise<Outcome> => place.run(['bhyvectl', `--vm=${uuid}`, '--destroy']);
+const ok: HandHost['ok'] = async (...argv) => hand.ok(...argv);
+const startRunning: HandHost['startRunning'] = async (args) => hand.startRunning(args);
+const writeConfig: HandHost['writeConfig'] = (changes) => hand.writeConfig(changes);
+const destroy: HandHost['destroyVm'] = async () => hand.destroyVm();
 
 async function prepare(profile: LabNode['profile']): Promise<void> {
-  const options = { name: 'life', profile, poolGiB: 4 } as const;
-  await (await createLabNode(options)).destroy();
-  node = await createLabNode(options);
-  place = localPlace(node.env, []);
-  folder = join(node.statePath, 'hand');
-  mkdirSync(folder, { recursive: true });
-  copyFileSync(join(node.firmwareDir, 'BHYVE_UEFI_VARS.fd'), join(folder, 'nvram.fd'));
-  const image = await ensureGuestImage(defaultRoot());
-  await ok('kldload', '-n', 'vmm', 'nmdm');
-  await ok('zfs', 'create', '-o', 'volmode=dev', node.zfsRoot);
-  await ok('zfs', 'create', '-s', '-V', '64M', `${node.zfsRoot}/image`);
-  await ok('dd', `if=${image.path}`, `of=${join(node.deviceRoot, 'zvol', node.zfsRoot, 'image')}`, 'bs=1M', 'conv=notrunc', 'status=none');
-  await ok('zfs', 'snapshot', `${node.zfsRoot}/image@base`);
-  await ok('zfs', 'clone', '-o', 'volsize=128M', `${node.zfsRoot}/image@base`, `${node.zfsRoot}/disk`);
-  await ok('ifconfig', 'tap', 'create', 'name', tap);
-  await ok('ifconfig', node.bridge, 'addm', tap);
+  hand = await createHandHost({ name: 'life', profile });
+  ({ node, place, folder } = hand);
 }
 
 /** No engine behind a guest that is gone. */
@@ -119,16 +28,16 @@ const engines = async (): Promise<string[]> => (await node.leaks()).filter((line
 describe('a guest on stock-13.2', () => {
   beforeAll(async () => prepare('stock-13.2'));
   afterEach(async () => {
-    for (const close of readers.splice(0)) close();
+    hand.closeConsoles();
     await destroy();
-    await until(async () => !(await isTitled()), 10_000, 'bhyve does not end');
+    await until(async () => !(await hand.isTitled()), 10_000, 'bhyve does not end');
   });
   afterAll(async () => node.destroy());
 
   it('boots, finds what the cloud gave it, comes back from its own reboot and powers off at the button', async () => {
-    await writeConfigDrive('#cloud-config\nguest-action=reboot-after=9\n');
+    await hand.writeConfigDrive('#cloud-config\nguest-action=reboot-after=9\n');
     const config = writeConfig();
-    const console = readConsole();
+    const console = hand.readConsole();
     const first = await startRunning(['-k', config, uuid]);
     await until(() => console.text().includes('tick 1'), 90_000, 'the guest does not tick');
     for (const line of [`guest: boot 1`, `guest: uuid ${uuid}`, 'guest: product OpenStack Foundation/OpenStack Nova', 'guest: disk vda serial-0123456789 134217728', 'guest: config-drive /dev/sr0',
@@ -231,7 +140,7 @@ describe('a guest on stock-15', () => {
   afterAll(async () => node.destroy());
 
   it('has its boot ROM at top level and its console on a TCP port, one client at a time', async () => {
-    await writeConfigDrive('#cloud-config\n');
+    await hand.writeConfigDrive('#cloud-config\n');
     expect(existsSync(join(node.deviceRoot, 'vmmctl'))).toBe(true);
     const running = await startRunning(['-k', writeConfig({ 'lpc.com1.path': 'tcp=127.0.0.1:5978' }), uuid]);
     let text = '';

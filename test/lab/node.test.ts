@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { localPlace, type Place } from './contract/replay.js';
@@ -86,6 +86,14 @@ it('what the lab sends into a vlan arrives on its vlan interface and not on the 
   expect(await received('uplink0.120')).toBeGreaterThan(before[0]);
   expect(await received('uplink0')).toBe(before[1]);
   await ok('ifconfig', 'uplink0.120', 'destroy');
+});
+
+it("a host is AMD's unless it is to be Intel's", async () => {
+  await ok('kldload', '-n', 'vmm');
+  const identity = async (): Promise<string[]> => (await ok('sysctl', '-n', 'hw.model', 'hw.vmm.vmx.initialized', 'hw.vmm.svm.features')).trim().split('\n');
+  expect([...(await identity()), readFileSync(node.bootMessagesPath, 'utf8').includes('AuthenticAMD')]).toEqual(['AMD EPYC Processor', '0', '1', true]);
+  await createLabNode({ ...options, processor: 'intel' });
+  expect([...(await identity()), readFileSync(node.bootMessagesPath, 'utf8').includes('GenuineIntel')]).toEqual(['Intel(R) Xeon(R) CPU E5-2690 v4 @ 2.60GHz', '1', '0', true]);
 });
 
 it('a destroyed node leaves nothing behind', async () => {

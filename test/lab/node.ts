@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { compiled, ensureStandIns, ensureZfsFuse, repository, runRoot, stopZfsFuseIfIdle, until, withMachineLock } from './engine.js';
 import { findLeaks } from './leaks.js';
 import { ensureNetwork, removeNetwork } from './network.js';
-import { bootSeconds, isAlive, openNode } from './stand-ins/lib/lab-node.js';
+import { bootSeconds, isAlive, openNode, type Processor } from './stand-ins/lib/lab-node.js';
 import type { Profile } from './stand-ins/lib/profiles.js';
 
 export type { Profile } from './stand-ins/lib/profiles.js';
@@ -22,6 +22,8 @@ export interface LabNodeOptions {
   readonly profile: Profile;
   /** Default: NOVA_BHYVE_LAB, else /var/lib/nova-bhyve-lab. */
   readonly root?: string;
+  /** Whose processor the host has; default AMD's, as the recorded one. */
+  readonly processor?: Processor;
   /** Size of the pool's sparse file; default 20. An existing pool keeps its size. */
   readonly poolGiB?: number;
 }
@@ -62,7 +64,7 @@ export async function createLabNode(options: LabNodeOptions): Promise<LabNode> {
   const path = join(options.root ?? defaultRoot(), 'nodes', options.name);
   await ensureStandIns();
   if (isOfEarlierBoot(path)) await clearKernelState(path);
-  prepareFolder(path, options.profile);
+  prepareFolder(path, options);
   await Promise.all([ensurePool(path, options), ensureNetwork(path)]);
   await run(join(path, 'bin/zfs'), ['-labmount']);
   return describe(path, options);
@@ -78,7 +80,7 @@ function describe(path: string, options: LabNodeOptions): LabNode {
     rebootHost: async () => {
       const before = bootSeconds(openNode(path));
       await clearKernelState(path);
-      prepareFolder(path, options.profile, before + 1);
+      prepareFolder(path, options, before + 1);
       await ensureNetwork(path);
       await run(join(path, 'bin/zfs'), ['-labmount']);
     },
@@ -98,9 +100,10 @@ async function clearKernelState(path: string): Promise<void> {
 }
 
 /** `notBefore`: boot times of one node differ by a second at least, as on a host that takes its time to boot. */
-function prepareFolder(path: string, profile: Profile, notBefore = 0): void {
+function prepareFolder(path: string, { profile, processor }: LabNodeOptions, notBefore = 0): void {
   for (const name of ['bin', 'dev', 'etc', 'firmware', 'log', 'pool', 'run', 'run/zvol', 'state']) mkdirSync(join(path, name), { recursive: true });
   writeIfOther(join(path, 'profile'), `${profile}\n`);
+  writeIfOther(join(path, 'processor'), `${processor ?? 'amd'}\n`);
   for (const tool of tools) {
     // bhyve lives long: it gets a small heap and few threads.
     const flags = tool === 'bhyve' ? '--max-old-space-size=48 --v8-pool-size=1' : '--v8-pool-size=0';
@@ -112,7 +115,7 @@ function prepareFolder(path: string, profile: Profile, notBefore = 0): void {
   }
   if (!existsSync(join(path, 'run/boot.json'))) writeFileSync(join(path, 'run/boot.json'), JSON.stringify({ seconds: Math.max(notBefore, Math.floor(Date.now() / 1000)) }));
   writeIfOther(bootMark(path), machineBoot());
-  writeIfOther(join(path, 'run/dmesg.boot'), readFileSync(join(repository, 'test/lab/dmesg.boot'), 'utf8'));
+  writeIfOther(join(path, 'run/dmesg.boot'), readFileSync(join(repository, `test/lab/dmesg-${processor ?? 'amd'}.boot`), 'utf8'));
 }
 
 function writeIfOther(path: string, text: string): void {

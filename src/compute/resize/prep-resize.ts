@@ -4,12 +4,13 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
-import { faultText, isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import { faultText, isInstanceGone, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
 import { imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
 import { recordFault } from '../wrappers.js';
 import { flavorArgument, migrationArgument, moveAttributes, sameHostOnly } from './arguments.js';
-import { isDue, isInterrupted, settleFailure } from './failure.js';
+import { unfillableEphemeral } from './disk-steps.js';
+import { isDue, settleFailure } from './failure.js';
 
 const filterProperties = z.looseObject({ retry: z.looseObject({}).nullish() });
 const args = z.looseObject({
@@ -51,7 +52,8 @@ async function prep(operation: Operation<Args>): Promise<null> {
 async function attempt({ args: { instance, flavor, migration, node, clean_shutdown }, context, deps, wireArgs }: Operation<Args>): Promise<void> {
   refuseMove(deps.options.host, instance, flavor);
   const { capabilities } = deps.driver;
-  const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null });
+  const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null })
+    ?? unfillableEphemeral(deps, instance.get('flavor'), flavor);
   if (reason !== null) throw refuse(novaFaults.computeResourcesUnavailable(reason));
   instance.set('new_flavor', flavor);
   instance.set('system_metadata', { ...instance.get('system_metadata'), old_vm_state: instance.get('vm_state') ?? 'active' });

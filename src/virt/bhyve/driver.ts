@@ -22,6 +22,7 @@ import { observeGuest } from './observe-guest.js';
 import { pauseGuest, unpauseGuest } from './pause.js';
 import { isStopped } from './proof.js';
 import { readSaveRestore, withFinding } from './save-capability.js';
+import { readSaveIdentity, type SaveIdentity } from './save-identity.js';
 import { createSaves } from './saves.js';
 import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
@@ -61,6 +62,7 @@ const addressesOf = (slots: Readonly<Record<string, number>>): Record<string, st
   Object.fromEntries(Object.entries(slots).map(([key, slot]) => [key, `0:${slot}:0`]));
 
 const bhyveLogMaxBytes = 1024 * 1024;
+const identityMs = 3_600_000;
 
 export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver {
   const { host, clock, log } = options;
@@ -68,6 +70,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
   const files = createGuestFiles(host, options.statePath);
   let probed: HostCapabilities | undefined;
   let bootId: Promise<string> | undefined;
+  let identityRead: { readonly identity: SaveIdentity; readonly atMs: number } | undefined;
   const capabilities = (): HostCapabilities => {
     assert(probed !== undefined, 'prepare() comes before the use of the driver');
     return probed;
@@ -130,9 +133,18 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     return seen.verdict?.kind === 'crashed' ? powerStates.crashed : powerStates.shutdown;
   }
 
+  async function readIdentity(): Promise<SaveIdentity> {
+    identityRead = { identity: await readSaveIdentity(host, capabilities()), atMs: clock.monotonicMs() };
+    return identityRead.identity;
+  }
+
+  /** Programs of many MiB are read for it, so what only tells the scheduler may be an hour old; a save and a restore look anew. */
+  const recentIdentity = async (): Promise<SaveIdentity> =>
+    (identityRead !== undefined && clock.monotonicMs() - identityRead.atMs < identityMs ? identityRead.identity : readIdentity());
+
   /** The self-test may have been run since, by another process. */
-  async function lookAtSelfTest(): Promise<HostCapabilities> {
-    const saveRestore = await readSaveRestore(host, options.statePath, capabilities(), options.mayRestore ?? true);
+  async function lookAtSelfTest(identity: () => Promise<SaveIdentity> = readIdentity): Promise<HostCapabilities> {
+    const saveRestore = await readSaveRestore(host, options.statePath, capabilities(), options.mayRestore ?? true, identity);
     return (probed = { ...capabilities(), saveRestore });
   }
 
@@ -148,7 +160,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     get capabilities() {
       return capabilities();
     },
-    inventory: async () => readInventory(host, await lookAtSelfTest(), options.vnc !== null, options.hypervisorHostname),
+    inventory: async () => readInventory(host, await lookAtSelfTest(recentIdentity), options.vnc !== null, options.hypervisorHostname),
     list: () => files.list(),
     state: (instance) => state(instance),
     powerState: (instance) => powerState(instance),

@@ -12,7 +12,7 @@ import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
 import type { HostCapabilities } from '../types.js';
-import { readSaveIdentity, saveIdentity, whyOtherHost, type SaveIdentity } from './save-identity.js';
+import { saveIdentity, whyOtherHost, type SaveIdentity } from './save-identity.js';
 
 const resultSchema = z.object({
   at: z.iso.datetime(), host: saveIdentity, family: z.enum(['structs', 'kern-structs', 'upb-json']), models: z.array(z.string()), isGood: z.boolean(), reason: z.string(),
@@ -52,14 +52,17 @@ export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdent
   return { status: 'ready', reason: `self-test passed on ${mine.at}`, family: mine.family, models: mine.models };
 }
 
-/** Reads the file and the host. A host that was built without, and one where the operator does not want it, are not asked further. */
-export async function readSaveRestore(host: Host, statePath: string, capabilities: HostCapabilities, isWanted: boolean): Promise<SaveRestore> {
+/** Reads the file, and has the host read by `identity` if there is a result to compare it with. A host that was built without, and one where the operator does not want it, are not asked further. */
+export async function readSaveRestore(
+  host: Host, statePath: string, capabilities: HostCapabilities, isWanted: boolean, identity: () => Promise<SaveIdentity>,
+): Promise<SaveRestore> {
   const impossible = (reason: string): SaveRestore => ({ status: 'impossible', reason, family: null, models: [] });
   if (!capabilities.hasSnapshot) return impossible('this FreeBSD is built without BHYVE_SNAPSHOT');
   if (!isWanted) return impossible('switched off by [bhyve] save_restore');
   try {
     const text = await host.files.readText(selfTestPath(statePath));
-    return judgeSelfTest(text === undefined ? [] : parseSelfTest(text), await readSaveIdentity(host, capabilities));
+    if (text === undefined) return { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] };
+    return judgeSelfTest(parseSelfTest(text), await identity());
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
     return { status: 'untested', reason: error.message, family: null, models: [] };

@@ -83,7 +83,7 @@ async function withdraw(deps: LifecycleDeps, instance: InstanceUuid): Promise<bo
 export async function withdrawIfIdle(deps: LifecycleDeps, instance: InstanceUuid): Promise<void> {
   if (!(await deps.host.files.exists(deps.files.paths(instance).suspendMarker))) return;
   const limit = new AbortController();
-  const timer = deps.clock.after(10_000, () => limit.abort(new AgentError('timeout', 'the save goes on')));
+  const timer = deps.clock.after(15_000, () => limit.abort(new AgentError('timeout', 'the save goes on')));
   try {
     if ((await watchSave(deps, instance, limit.signal)) === 'goes-on') await withdraw(deps, instance);
   } catch (err) {

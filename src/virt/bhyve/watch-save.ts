@@ -18,7 +18,7 @@ import { saveLimitMs } from './savable.js';
 const pollMs = 200;
 const lookMs = 1000;
 /** Files that have not grown for this long do not grow. */
-const quietMs = 5000;
+const quietMs = 10_000;
 /** After the limit, for a save that neither ends nor fails. */
 const graceMs = 60_000;
 

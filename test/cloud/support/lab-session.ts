@@ -106,6 +106,14 @@ async function removeServers(cloud: Cloud, host: string): Promise<void> {
   }));
 }
 
+/** Takes one node out of the cloud and off the machine, with its servers. */
+export async function removeNode(cloud: Cloud, node: LabNode, note: Report = () => undefined): Promise<void> {
+  const { run, logs } = layoutOf();
+  await leaveCloud(cloud, node, createDaemons({ run, logs, leaderOnly: true }), note);
+  note('removing its guests, pool and network');
+  await node.destroy();
+}
+
 /**
  * Stops agents, guests and nodes, then the control plane. A node and its servers do not survive this: a node is made anew in a second.
  * With `wipe` the cloud's state goes too.

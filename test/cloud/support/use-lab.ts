@@ -4,11 +4,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeAll } from 'vitest';
+import { afterAll, afterEach, beforeAll } from 'vitest';
+import type { Profile } from '../../lab/node.js';
 import type { ImagePlan, Ini } from '../control-plane/index.js';
 import { agentProcess } from './agent.js';
-import type { FlavorPlan, Server, ServerPlan } from './cloud.js';
-import { bringUpLab, type LabSession } from './lab-session.js';
+import type { Cloud, FlavorPlan, Server, ServerPlan } from './cloud.js';
+import { bringUpLab, defaultNode, quietly, removeNode, type LabSession } from './lab-session.js';
 import { leakCheck } from './leak-check.js';
 
 export interface Lab extends LabSession {
@@ -29,8 +30,17 @@ export interface Lab extends LabSession {
 
 export const addressOf = (server: Server): string => Object.values(server.addresses).flat()[0]?.addr ?? '';
 
-/** Call at the top of a test file; the function it gives may be called inside tests. */
-export function useLab(): () => Lab {
+/** Whether new servers may come to the lab's own node. */
+async function setSchedulable(cloud: Cloud, isEnabled: boolean): Promise<void> {
+  const [service] = await cloud.compute.services(defaultNode());
+  if (service !== undefined) await cloud.compute.setService(service.id, { status: isEnabled ? 'enabled' : 'disabled' });
+}
+
+/**
+ * Call at the top of a test file; the function it gives may be called inside tests. `other`: a node of this file alone, of another FreeBSD; the
+ * lab's own gets no servers meanwhile.
+ */
+export function useLab(other?: { readonly name: string; readonly profile: Profile }): () => Lab {
   let session: LabSession | undefined;
   const servers = new Set<string>();
   const images = new Set<string>();
@@ -41,7 +51,8 @@ export function useLab(): () => Lab {
   };
 
   beforeAll(async () => {
-    session = await bringUpLab();
+    session = await bringUpLab(quietly, other);
+    if (other !== undefined) await setSchedulable(session.cloud, false);
     await leakCheck(session.cloud, session.node); // what an earlier run left must not be blamed on a test of ours
   });
 
@@ -56,6 +67,12 @@ export function useLab(): () => Lab {
     servers.clear();
     images.clear();
     await leakCheck(cloud, node);
+  });
+
+  afterAll(async () => {
+    if (other === undefined || session === undefined) return;
+    await setSchedulable(session.cloud, true);
+    await removeNode(session.cloud, session.node);
   });
 
   async function create(plan: Partial<ServerPlan> = {}): Promise<string[]> {

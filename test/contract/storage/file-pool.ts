@@ -68,6 +68,7 @@ function fileNodes(fileOf: (dataset: string) => string): FakeNodes {
         if (snapshot !== undefined && volume === basename(fileOf(from))) renameSync(fileOf(`${dirname(from)}/${name}`), fileOf(`${to}@${snapshot}`));
       }
     },
+    rolledBack: ({ name }, snapshot) => copyFileSync(fileOf(snapshot.name), fileOf(name)),
     destroyed: (name) => rmSync(fileOf(name), { recursive: true, force: true }),
   };
 }

@@ -40,6 +40,7 @@ const MiB = 1024 * 1024;
 const IMAGE = parseImageId('11111111-1111-4111-8111-111111111111');
 const ONE = parseInstanceUuid('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa');
 const TWO = parseInstanceUuid('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb');
+const MOVE = 'ffffffff-ffff-4fff-8fff-ffffffffffff';
 
 /** 4 MiB with something at both ends and a hole between. */
 function content(): Buffer {
@@ -183,6 +184,105 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await storage.buryDisks(ONE);
       await storage.reap();
       expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`].sort());
+    });
+
+    async function write(path: string, text: string, at: number): Promise<void> {
+      const handle = await open(path, 'r+');
+      await handle.write(text, at);
+      await handle.sync();
+      await handle.close();
+    }
+    const textAt = async (path: string, at: number, length: number): Promise<string> => (await read(path, at, length)).toString();
+    const snapshots = async (): Promise<string[]> => (await pool.zfs('list', '-Hp', '-t', 'snapshot', '-o', 'name', '-r', `${pool.root}/instances`)).stdout.split('\n').filter((line) => line !== '');
+
+    test('a move that is reverted gives the disks back as they were: octets, sizes, and no more than there were', async () => {
+      await ensure();
+      const root = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
+      const first = await storage.createBlankDisk(ONE, 'eph0', BigInt(2 * MiB));
+      await storage.createBlankDisk(ONE, 'swap', BigInt(MiB));
+      await write(root.devicePath, 'before', 4096);
+      await storage.keepDisks(ONE, MOVE);
+      await write(root.devicePath, 'after!', 4096);
+      await storage.keepDisks(ONE, MOVE); // the first call decides the moment
+      await storage.growDisk(ONE, 'root', BigInt(16 * MiB));
+      await storage.growDisk(ONE, 'eph0', BigInt(4 * MiB));
+      await write(first.devicePath, 'beyond', 3 * MiB);
+      await storage.replaceWithBlank(ONE, 'eph1', BigInt(MiB), MOVE);
+      await storage.replaceWithBlank(ONE, 'swap', BigInt(2 * MiB), MOVE);
+      await storage.createBlankDisk(TWO, 'root', BigInt(MiB));
+      for (const _time of [1, 2]) {
+        await storage.revertDisks(ONE, MOVE);
+        expect(await storage.disks(ONE)).toEqual([root, first]); // swap's old disk was buried when another took its place
+        expect(await textAt(root.devicePath, 4096, 6)).toBe('before');
+        expect((await read(root.devicePath, 8 * MiB - 4096, 2 * 4096)).length).toBe(4096);
+        expect((await read(first.devicePath, 0, 4 * MiB)).length).toBe(2 * MiB);
+      }
+      await storage.forgetKept(ONE, MOVE);
+      await storage.forgetKept(ONE, MOVE);
+      expect(await snapshots()).toEqual([]);
+      expect((await storage.reap()).left).toBe(0);
+      expect((await storage.disks(TWO)).map(({ role }) => role)).toEqual(['root']);
+    });
+
+    test('a move that is confirmed leaves the disks as they are, and no mark; a new one drops what an earlier one kept', async () => {
+      await ensure();
+      const root = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
+      await storage.keepDisks(ONE, 'an-earlier-one');
+      await write(root.devicePath, 'second', 4096);
+      await storage.keepDisks(ONE, MOVE);
+      expect(await snapshots()).toEqual([`${root.dataset}@move-${MOVE}`]);
+      await storage.growDisk(ONE, 'root', BigInt(16 * MiB));
+      await write(root.devicePath, 'after!', 4096);
+      await storage.revertDisks(ONE, 'an-earlier-one');
+      await storage.forgetKept(ONE, MOVE);
+      expect(await snapshots()).toEqual([]);
+      expect([await textAt(root.devicePath, 4096, 6), (await storage.disks(ONE))[0]?.bytes]).toEqual(['after!', BigInt(16 * MiB)]);
+      await storage.revertDisks(ONE, MOVE);
+      expect([await textAt(root.devicePath, 4096, 6), (await storage.disks(ONE))[0]?.bytes]).toEqual(['after!', BigInt(16 * MiB)]);
+    });
+
+    test('disks that are kept for a move go with their instance', async () => {
+      await ensure();
+      await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
+      await storage.keepDisks(ONE, MOVE);
+      await storage.buryDisks(ONE);
+      expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
+      expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`].sort());
+    });
+
+    test('a disk takes the place of another on the bus of the old one; the same call finds it again with what was written since, another call puts a new one there', async () => {
+      await ensure();
+      const old = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB), 'nvme');
+      await write(old.devicePath, 'old octets  ', 0);
+      const disk = await storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB), 'first');
+      expect(disk).toEqual({ ...old, bytes: BigInt(16 * MiB), madeFor: 'first' });
+      expect((await read(disk.devicePath, 0, 4 * MiB)).equals(content())).toBe(true);
+      await write(disk.devicePath, 'guest', 0);
+      expect(await storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB), 'first')).toEqual(disk);
+      expect(await textAt(disk.devicePath, 0, 5)).toBe('guest');
+      expect(await storage.replaceWithBlank(ONE, 'root', BigInt(MiB), 'second')).toEqual({ ...old, bytes: BigInt(MiB), madeFor: 'second' });
+      expect((await read(disk.devicePath, 0, 2 * MiB)).equals(Buffer.alloc(MiB))).toBe(true);
+      expect(await storage.reap()).toEqual({ destroyed: 2, left: 0 });
+      expect(await datasets()).toEqual([...FIXED, `/images/${IMAGE}`, `/instances/${ONE}`, `/instances/${ONE}/root`].sort());
+    });
+
+    test('a disk that is made where there is none is simply made', async () => {
+      await ensure();
+      expect(await storage.replaceFromImage(ONE, 'root', IMAGE, null, 'first')).toMatchObject({ role: 'root', madeFor: 'first', bus: null });
+      expect(await storage.replaceWithBlank(ONE, 'eph0', BigInt(MiB), 'first')).toMatchObject({ role: 'eph0', madeFor: 'first', bytes: BigInt(MiB) });
+      expect(await storage.reap()).toEqual({ destroyed: 0, left: 0 });
+    });
+
+    test('a disk whose successor cannot be made stays where it is', async () => {
+      await ensure();
+      const old = await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
+      await write(old.devicePath, 'old octets', 0);
+      await expect(storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(MiB), 'first')).rejects.toMatchObject({ code: 'image-too-large' });
+      await expect(storage.replaceFromImage(ONE, 'root', parseImageId('22222222-2222-4222-8222-222222222222'), null, 'first')).rejects.toMatchObject({ code: 'image-not-cached' });
+      expect(await storage.disks(ONE)).toEqual([old]);
+      expect(await textAt(old.devicePath, 0, 10)).toBe('old octets');
+      await storage.dropReplacement(ONE, 'root');
+      expect(await storage.reap()).toEqual({ destroyed: 0, left: 0 });
     });
 
     test.each(['raw', 'qcow2'] as const)('a disk in use is kept as it is at one moment, read as %s while its guest writes on, and let go', async (format) => {

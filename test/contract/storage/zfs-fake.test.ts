@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { createFakeZfs } from '../../fakes/zfs.js';
 
 interface Recording { argv: string[]; stdout: string; stderr: string; code: number }
-const { recordings } = JSON.parse(readFileSync(new URL('../../samples/freebsd-13.2/zfs.json', import.meta.url), 'utf8')) as { recordings: Recording[] };
+const recorded = (file: string): Recording[] => (JSON.parse(readFileSync(new URL(`../../samples/freebsd-13.2/${file}`, import.meta.url), 'utf8')) as { recordings: Recording[] }).recordings;
+const recordings = [...recorded('zfs.json'), ...recorded('commands/zfs.json')];
 
 /** Commands in an order that brings the fake into the states in which the recordings were made, with the exit code of the one meant. */
 const script: readonly (readonly [string, number])[] = [
@@ -56,6 +57,16 @@ describe('the fake zfs', () => {
     ]);
     other.run(['snapshot', 'tank/vms/clone3@s1']);
     expect(other.run(['promote', 'tank/vms/clone3'])).toMatchObject({ code: 1, stderr: expect.stringContaining("cannot promote 'tank/vms/clone3'") as string });
+  });
+
+  test('takes a volume back with its size, never over a clone of what came later', () => {
+    const other = createFakeZfs();
+    for (const args of ['create tank/vms', 'create -s -V 67108864 tank/vms/disk0', 'snapshot tank/vms/disk0@s1', 'set volsize=134217728 org.example:agent=vm-1 tank/vms/disk0', 'snapshot tank/vms/disk0@s2',
+      'clone tank/vms/disk0@s2 tank/vms/clone']) expect(other.run(args.split(' ')).stderr).toBe('');
+    expect(other.run(['rollback', '-r', 'tank/vms/disk0@s1']).stderr).toContain('clones of previous snapshots exist'); // rollback_check_dependent of zfs_main.c
+    other.run(['destroy', 'tank/vms/clone']);
+    expect(other.run(['rollback', '-r', 'tank/vms/disk0@s1']).code).toBe(0);
+    expect(other.run(['get', '-Hpr', '-o', 'name,value', 'volsize,org.example:agent', 'tank/vms/disk0']).stdout).toBe('tank/vms/disk0\t67108864\ntank/vms/disk0\tvm-1\ntank/vms/disk0@s1\t67108864\ntank/vms/disk0@s1\tvm-1\n');
   });
 
   test('inherits user properties and says from where', () => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { createLabNode, type LabNode } from '../node.js';
+import { createLabNode, type LabNode, type Profile } from '../node.js';
 import { localPlace, sshPlace, type Place } from './replay.js';
 
 const run = promisify(execFile);
@@ -33,7 +33,7 @@ function files(): string {
   write('bad2.conf', 'a=1\n=2\n');
   write('empty.conf', '');
   write('zero.fd', '');
-  write('d0.img', '', 64 << 20);
+  for (const disk of ['d0.img', 'd1.img']) write(disk, '', 64 << 20);
   write('rom.fd', '', 64 << 10);
   write('big.fd', '', 20 << 20);
   return folder;
@@ -41,15 +41,19 @@ function files(): string {
 
 export async function openPlace(extra: Place['names'] = []): Promise<OpenPlace> {
   const host = process.env['LAB_FREEBSD'];
-  if (host !== undefined) return openRealHost(host, extra);
-  const options = { name: 'contract', profile: 'stock-13.2', poolGiB: 4 } as const;
+  return host === undefined ? openLabNode('stock-13.2', extra) : openRealHost(host, extra);
+}
+
+/** A lab node of a profile, whatever LAB_FREEBSD says. */
+export async function openLabNode(profile: Profile, extra: Place['names'] = []): Promise<OpenPlace & { readonly node: LabNode }> {
+  const options = { name: 'contract', profile, poolGiB: 4 } as const;
   await (await createLabNode(options)).destroy();
   const node = await createLabNode(options);
   const folder = files();
   await run(join(node.path, 'bin/kldload'), ['-n', 'vmm', 'nmdm']);
   await run(join(node.path, 'bin/zfs'), ['set', 'compression=lz4', 'atime=off', `lab-${node.name}`]);
   return {
-    place: localPlace(node.env, [['/dev/zvol', join(node.deviceRoot, 'zvol')], ['tank', `lab-${node.name}`], ['vtnet0', 'uplink0'], ...extra], snapshotTexts),
+    place: localPlace(node.env, [['/dev/zvol', join(node.deviceRoot, 'zvol')], ['tank', `lab-${node.name}`], ['vtnet0', 'uplink0'], ...extra], profile.startsWith('stock-') ? snapshotTexts : []),
     files: [['/vms', folder]], node,
     close: async () => {
       rmSync(folder, { recursive: true });

@@ -62,7 +62,7 @@ async function execute(command: string, args: readonly string[], env: NodeJS.Pro
   });
 }
 
-const signalNumber = (signal: NodeJS.Signals | undefined): number => (signal === 'SIGABRT' ? 6 : signal === 'SIGTERM' ? 15 : 9);
+const signalNumber = (signal: NodeJS.Signals | undefined): number => (signal === 'SIGABRT' ? 6 : signal === 'SIGSEGV' ? 11 : signal === 'SIGTERM' ? 15 : 9);
 
 const translate = (text: string, names: Place['names']): string => names.reduce((held, [recorded, here]) => held.replaceAll(recorded, here), text);
 
@@ -86,10 +86,16 @@ export interface Rule {
 
 /** Runs one recording and tells what differs, or null. */
 export async function replay(place: Place, recording: Recording, rules: readonly Rule[] = []): Promise<Difference | null> {
+  if (rules.find(({ when }) => when(recording))?.skip === 'all') return null;
+  return differenceOf(place, recording, await place.run(argvAt(place, recording)), rules);
+}
+
+/** The command of a recording with this place's names. */
+export const argvAt = (place: Place, recording: Recording): string[] => recording.argv.map((word) => translate(word, place.names));
+
+/** What differs between a recording and what came of its command here, or null. */
+export function differenceOf(place: Place, recording: Recording, got: Outcome, rules: readonly Rule[] = []): Difference | null {
   const rule = rules.find(({ when }) => when(recording));
-  if (rule?.skip === 'all') return null;
-  const argv = recording.argv.map((word) => translate(word, place.names));
-  const got = await place.run(argv);
   const view = (outcome: Outcome, isRecorded: boolean): string => {
     const text = (stream: string): string => shapeOf(isRecorded ? place.absent.reduce((held, gone) => held.replaceAll(gone, ''), translate(stream, place.names)) : stream);
     return `exit ${outcome.code}\n${rule?.skip === 'stdout' ? '' : `out: ${text(outcome.stdout)}\n`}${rule?.skip === 'stderr' ? '' : `err: ${text(outcome.stderr)}\n`}`;
@@ -97,7 +103,7 @@ export async function replay(place: Place, recording: Recording, rules: readonly
   const [expected, seen] = [view(recording, true), view(got, false)];
   const sorted = (text: string): string => text.replace(/^(out|err): /gm, '').split(/[\n ,]/).sort().join('\n');
   const isSame = expected === seen || (rule?.skip === 'order' && sorted(expected) === sorted(seen));
-  return isSame ? null : { argv: argv.join(' '), expected, got: seen };
+  return isSame ? null : { argv: argvAt(place, recording).join(' '), expected, got: seen };
 }
 
 /** Recordings that do not depend on each other, four at a time. */

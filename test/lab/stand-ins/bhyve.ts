@@ -5,8 +5,9 @@
  *     │           │              │               ├─ guest powers off, force-poweroff exit 1, entry stays (gone with -D)
  *   64, 1, 4    4 busy     4 (entry stays)       ├─ entry destroyed under us         SIGABRT (134)
  *                                                ├─ SIGTERM before ACPI is on        dies of it (143)
+ *                                                ├─ suspended to files               exit 0 or 5 (release), entry gone
  *                                                └─ SIGKILL, SIGINT, SIGHUP          dies of it; the entry stays and is busy
- * SIGTERM after ACPI is on is the power button.
+ * SIGTERM after ACPI is on is the power button. With -r the VM's name and size are those of the save, and `devices` is followed by a restore.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
@@ -16,16 +17,22 @@ import { Abort, planMachine, readSize, type Plan } from './lib/bhyve-plan.js';
 import { bootRomOf } from './lib/bhyve-firmware.js';
 import { type Machine, startMachine } from './lib/bhyve-machine.js';
 import { parseCommandLine } from './lib/bhyve-options.js';
+import { restoreGuest } from './lib/bhyve-restore.js';
+import { saveGuest } from './lib/bhyve-save.js';
 import { serveConsole, serveScreen } from './lib/bhyve-serve.js';
 import { host } from './lib/host-numbers.js';
 import { ip, setTapUser } from './lib/ip.js';
 import { isLoaded } from './lib/kernel-modules.js';
 import { currentNode, isAlive, type StandInNode, withLock } from './lib/lab-node.js';
+import { readSaveFaults } from './lib/save-faults.js';
+import { type SavedFiles, openSaved, savedName, savedSize } from './lib/save-files.js';
+import { listenForSaves } from './lib/save-socket.js';
 import { Exit, err, out, runTool } from './lib/tool.js';
-import { type Order, removeVm, takeVm, vmExists, writeVm } from './lib/vmm.js';
+import { type Order, createVm, removeVm, takeVm, vmExists, writeVm } from './lib/vmm.js';
 import { repairVolumes } from './lib/zvol-repair.js';
 
-type Verdict = { readonly kind: 'exit'; readonly code: number } | { readonly kind: 'signal'; readonly signal: NodeJS.Signals };
+/** `isSuspended`: bhyve has destroyed its VM. */
+type Verdict = { readonly kind: 'exit'; readonly code: number; readonly isSuspended?: true } | { readonly kind: 'signal'; readonly signal: NodeJS.Signals };
 
 /** Frees what the VM held. `isClean`: the next bhyve may take the entry. */
 function letGo(node: StandInNode, name: string, taps: readonly string[], isClean: boolean): void {
@@ -48,7 +55,8 @@ function dieOf(signal: NodeJS.Signals): never {
 
 function takeOrExit(node: StandInNode, name: string, size: { cpus: number; memoryMiB: number }, hasRom: boolean): void {
   if (!isLoaded(node, 'vmm')) throw new Exit(4, 'vm_create: No such file or directory\n');
-  if (!hasRom && !vmExists(node, name)) throw new Exit(4, 'virtual machine cannot be booted\n');
+  // The entry is made before anybody asks what it could boot.
+  if (!hasRom && withLock(node, 'vmm', () => createVm(node, name)) === 'created') throw new Exit(4, 'virtual machine cannot be booted\n');
   const taken = takeVm(node, name, size.memoryMiB, size.cpus);
   if (taken === 'bad-name') throw new Exit(4, 'vm_create: Invalid argument\n');
   if (taken === 'busy') throw new Exit(4, 'vm_reinit: Device busy\n');
@@ -79,13 +87,23 @@ async function listenForOrders(path: string, take: (order: Order) => void): Prom
   return () => server.close();
 }
 
+/** A save that was a suspend ends the machine with the code of this release. */
+async function serveSaves(node: StandInNode, plan: Plan, machine: Machine, folder: string, end: (verdict: Verdict) => void): Promise<void> {
+  const { save } = node.facts;
+  if (save === null) return;
+  await listenForSaves(node, plan.name, async (request) => {
+    if (await saveGuest(plan, machine, folder, request)) end({ kind: 'exit', code: readSaveFaults(node).suspendCode ?? save.suspendCode, isSuspended: true });
+  });
+}
+
 /** Runs the machine until it or somebody outside ends it. */
-async function runMachine(node: StandInNode, plan: Plan, folder: string): Promise<Verdict> {
+async function runMachine(node: StandInNode, plan: Plan, folder: string, saved: SavedFiles | undefined): Promise<Verdict> {
   const console = await serveConsole(plan.console, folder);
   const screen = plan.screen === undefined ? undefined : await serveScreen(plan.screen, folder);
   const vnc = plan.screen === undefined ? [] : ['-vnc', `unix:${folder}/vnc${plan.screen.password === undefined ? '' : ',password=on'}`];
   let outcome: Verdict | undefined;
-  const machine = await startMachine(node, [...plan.arguments, '-serial', console.argument, ...vnc, ...(plan.screen?.waits === true ? ['-S'] : [])]);
+  const start = saved !== undefined ? ['-S', '-incoming', 'defer'] : plan.screen?.waits === true ? ['-S'] : [];
+  const machine = await startMachine(node, [...plan.arguments, '-serial', console.argument, ...vnc, ...start]);
   const end = (verdict: Verdict): void => {
     outcome ??= verdict;
     machine.kill();
@@ -97,9 +115,11 @@ async function runMachine(node: StandInNode, plan: Plan, folder: string): Promis
   });
   writeVm(node, plan.name, { qemuPid: machine.pid, control: `${folder}/control` });
   if (plan.screen?.password !== undefined) await machine.command('set_password', { protocol: 'vnc', password: plan.screen.password.slice(0, 8) });
-  if (plan.screen?.waits === true) void screen?.firstViewer.then(async () => machine.command('cont')).catch(() => undefined);
+  if (saved !== undefined) await restoreGuest(plan, machine, saved, folder);
+  else if (plan.screen?.waits === true) void screen?.firstViewer.then(async () => machine.command('cont')).catch(() => undefined);
   catchSignals(machine, end);
   process.title = `bhyve: ${plan.name}`;
+  await serveSaves(node, plan, machine, folder, end);
   const { reason, exitCode, stderr } = await machine.ended;
   await console.finished();
   console.close();
@@ -126,11 +146,17 @@ function catchSignals(machine: Machine, end: (verdict: Verdict) => void): void {
   for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => end({ kind: 'signal', signal }));
 }
 
+/** What bhyve prints on stdout is in its buffer until it ends, if that is no terminal; a signal loses it, an assertion (abort) does not. */
 async function run(node: StandInNode, args: readonly string[]): Promise<Verdict> {
-  const { config } = parseCommandLine(args, node.facts, err);
+  let saved: SavedFiles | undefined;
+  const { config } = parseCommandLine(args, node.facts, err, (file) => {
+    saved = openSaved(file, node.facts.save!);
+    return savedName(saved);
+  });
   if (config.boolean('config.dump', false)) throw new Exit(1, '', config.dump());
   const name = config.get('name')!;
-  const size = readSize(config);
+  const asked = readSize(config); // the topology is checked against the configuration, also when the number of vCPUs is the save's
+  const size = saved === undefined ? asked : savedSize(saved);
   const { rom, isDeprecated } = bootRomOf({ config, node });
   if (isDeprecated) err("bhyve: 'lpc.bootrom' is deprecated, use 'bootrom' instead\n");
   takeOrExit(node, name, size, rom !== undefined);
@@ -138,21 +164,26 @@ async function run(node: StandInNode, args: readonly string[]): Promise<Verdict>
   const folder = join(top, String(process.pid));
   removeDeadFolders(top);
   const taps: string[] = [];
+  const held: string[] = [];
   let isClean = true;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     await repairVolumes(node, config);
-    const plan = planMachine(node, config, size, out, taps);
-    const verdict = await runMachine(node, plan, folder);
+    const plan = planMachine(node, config, size, (text) => held.push(text), taps);
+    const verdict = await runMachine(node, plan, folder, saved);
     isClean = verdict.kind === 'exit';
-    if (verdict.kind === 'exit' && verdict.code === 1 && config.boolean('destroy_on_poweroff', false)) withLock(node, 'vmm', () => removeVm(node, name));
+    if (!isClean) held.length = 0;
+    const isOver = verdict.kind === 'exit' && (verdict.isSuspended === true || (verdict.code === 1 && config.boolean('destroy_on_poweroff', false)));
+    if (isOver) withLock(node, 'vmm', () => removeVm(node, name));
     return verdict;
   } catch (error) {
     if (!(error instanceof Abort)) throw error;
     isClean = false;
+    if (error.signal === 'SIGSEGV') held.length = 0;
     err(error.message);
-    return { kind: 'signal', signal: 'SIGABRT' };
+    return { kind: 'signal', signal: error.signal };
   } finally {
+    out(held.join(''));
     rmSync(folder, { recursive: true, force: true });
     letGo(node, name, taps, isClean);
   }

@@ -1,13 +1,17 @@
 /** bhyvectl(8). Failures of the kernel print `errno = N` on stdout and exit 255; a VM that is not there is exit 1. */
+import { statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 import { currentNode, type StandInNode, withLock } from './lib/lab-node.js';
 import { bhyvectlOptions, bhyvectlUsage, unparsedOptions } from './lib/bhyve-texts.js';
 import { host } from './lib/host-numbers.js';
 import { Exit, out, runTool } from './lib/tool.js';
+import { readSaveFaults } from './lib/save-faults.js';
+import { sendSave } from './lib/save-socket.js';
 import { statsText } from './lib/vm-stats.js';
 import { createVm, isRunning, order, readVm, removeVm, vmExists, writeVm } from './lib/vmm.js';
 
 const kernelError = (errno: number): Exit => new Exit(255, '', `errno = ${errno}\n`);
-const [EEXIST, EINVAL, EALREADY] = [17, 22, 37];
+const [ENOENT, EEXIST, ENOTDIR, EINVAL, EALREADY] = [2, 17, 20, 22, 37];
 
 interface Asked {
   readonly vm: string | undefined;
@@ -50,6 +54,16 @@ async function destroy(node: StandInNode, name: string): Promise<void> {
   if (isRunning(vm)) await order(vm, 'destroy');
 }
 
+/** Asks for a save and does not wait for it. The exit code tells nothing about the save: on 13.2 it is 64 whenever the request could be sent. */
+async function save(node: StandInNode, name: string, file: string, isSuspend: boolean): Promise<number> {
+  const { opensFolder, requestCode } = node.facts.save!;
+  const folder = resolve(dirname(file));
+  // open_directory() fails without a word
+  if (opensFolder && statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) throw new Exit(statSync(folder, { throwIfNoEntry: false }) === undefined ? ENOENT : ENOTDIR);
+  await sendSave(node, name, { filename: opensFolder ? basename(file) : file, suspend: isSuspend, ...(opensFolder ? { folder } : {}) });
+  return readSaveFaults(node).requestCode ?? requestCode;
+}
+
 function show(node: StandInNode, name: string, asked: Asked): void {
   const vm = readVm(node, name);
   const has = (action: string): boolean => asked.actions.has(action) || asked.actions.has('get-all');
@@ -78,6 +92,7 @@ runTool(async (args) => {
   if (asked.vm === undefined) throw new Exit(1, bhyvectlUsage(node.facts));
   const name = asked.vm;
   const exclusive = ['create', 'destroy', 'force-reset', 'force-poweroff', 'checkpoint', 'suspend'].filter((action) => asked.actions.has(action));
+  if (asked.actions.has('checkpoint') && asked.actions.has('suspend')) throw new Exit(1, bhyvectlUsage(node.facts));
   if (exclusive.length > 1 && node.facts.hasTopLevelBootrom) throw new Exit(1, 'bhyvectl: mutually exclusive actions specified\n');
   if (asked.actions.has('create')) {
     const made = withLock(node, 'vmm', () => createVm(node, name));
@@ -90,5 +105,7 @@ runTool(async (args) => {
   if (asked.actions.has('force-reset')) await suspend(node, name, 'reset');
   if (asked.actions.has('force-poweroff')) await suspend(node, name, 'poweroff');
   if (asked.actions.has('destroy')) await destroy(node, name);
+  if (asked.actions.has('checkpoint')) return save(node, name, asked.values['checkpoint']!, false);
+  if (asked.actions.has('suspend')) return save(node, name, asked.values['suspend']!, true);
   return 0;
 });

@@ -189,7 +189,9 @@ describe('checkpoint', () => {
 
 describe('selftest save-restore', () => {
   const host = { cpuModel: 'm', cpuVendor: 'AMD', release: '15.1', bhyve: 'b', kernel: 'k' };
-  const passed = { at: '2026-11-26T00:00:00.000Z', host, family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk'], isGood: true, reason: '' } as const;
+  const passed: Awaited<ReturnType<NodeView['selfTest']>>['result'] = {
+    at: '2026-11-26T00:00:00.000Z', host, family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk'], isGood: true, reason: '',
+  };
 
   test('tells what is tried, and what came of it', async () => {
     const selfTest: NodeView['selfTest'] = async (note) => {

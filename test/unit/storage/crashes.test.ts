@@ -149,3 +149,108 @@ test('a half-written image is never cloned, wherever the agent died', async () =
     if (made) expect(wasWritten, `${when} ${at}`).toBe(true);
   }
 });
+
+describe('an agent that dies while a disk takes the place of another', () => {
+  const replace = async (storage: NodeStorage): Promise<void> => void (await storage.replaceFromImage(ONE, 'root', IMAGE, 2n * GiB, 'move'));
+  const CHANGES = 4; // clone, size, burial, name
+  const built = async (): Promise<Machine> => {
+    const machine = newMachine();
+    await build(agentOn(machine).storage);
+    return machine;
+  };
+  const rootOf = async (machine: Machine): Promise<unknown> => (await agentOn(machine).storage.disks(ONE)).map(({ role, bytes, madeFor }) => [role, bytes, madeFor]);
+
+  test(`makes ${CHANGES} changes, each of which the table covers`, async () => {
+    expect(await changesOf(await built(), replace)).toBe(CHANGES);
+  });
+
+  test.each(cuts(CHANGES))('at change %i, %s it, leaves the old disk, the new one, or a new one that the next call puts there', async (at, when) => {
+    const whole = await built();
+    await replace(agentOn(whole).storage);
+    const machine = await built();
+    await expect(replace(agentOn(machine, { at, when }).storage)).rejects.toThrow(Killed);
+    expect([[['root', GiB, null]], [], [['root', 2n * GiB, 'move']]]).toContainEqual(await rootOf(machine));
+    await replace(agentOn(machine).storage);
+    for (const one of [machine, whole]) await agentOn(one).storage.reap();
+    expect(picture(machine)).toEqual(picture(whole));
+  });
+
+  test.each(cuts(CHANGES))('at change %i, %s it, and does not want it any more, leaves one disk: the old one, or the new one whose predecessor is buried', async (at, when) => {
+    const machine = await built();
+    await expect(replace(agentOn(machine, { at, when }).storage)).rejects.toThrow(Killed);
+    const { storage } = agentOn(machine);
+    await storage.dropReplacement(ONE, 'root');
+    await storage.reap();
+    const isBuried = at > 2 || (at === 2 && when === 'after');
+    expect(await rootOf(machine)).toEqual([['root', isBuried ? 2n * GiB : GiB, isBuried ? 'move' : null]]);
+    expect(picture(machine).filter((line) => /\.new|graveyard\//.test(line))).toEqual([]);
+  });
+
+  test.each(cuts(CHANGES))('at change %i, %s it, does not keep a successor of another call', async (at, when) => {
+    const whole = await built();
+    const machine = await built();
+    await expect(replace(agentOn(machine, { at, when }).storage)).rejects.toThrow(Killed);
+    for (const one of [machine, whole]) {
+      await agentOn(one).storage.replaceWithBlank(ONE, 'root', GiB, 'another');
+      await agentOn(one).storage.reap();
+    }
+    expect(picture(machine)).toEqual(picture(whole));
+  });
+});
+
+describe('an agent that dies while a move is reverted', () => {
+  const putBack = async (storage: NodeStorage): Promise<void> => {
+    await storage.revertDisks(ONE, 'move');
+    await storage.forgetKept(ONE, 'move');
+  };
+  const moved = async (): Promise<Machine> => {
+    const machine = newMachine();
+    const { storage } = agentOn(machine);
+    await build(storage);
+    await storage.createBlankDisk(ONE, 'eph0', GiB);
+    await storage.keepDisks(ONE, 'move');
+    await storage.growDisk(ONE, 'root', 2n * GiB);
+    await storage.growDisk(ONE, 'eph0', 2n * GiB);
+    await storage.replaceWithBlank(ONE, 'swap', GiB, 'move');
+    return machine;
+  };
+  const CHANGES = 5; // two disks go back, one to its grave, two marks go
+
+  test(`makes ${CHANGES} changes, each of which the table covers`, async () => {
+    expect(await changesOf(await moved(), putBack)).toBe(CHANGES);
+  });
+
+  test.each(cuts(CHANGES))('at change %i, %s it, leaves the rest to the next one', async (at, when) => {
+    const whole = newMachine();
+    await build(agentOn(whole).storage);
+    await agentOn(whole).storage.createBlankDisk(ONE, 'eph0', GiB);
+    const machine = await moved();
+    await expect(putBack(agentOn(machine, { at, when }).storage)).rejects.toThrow(Killed);
+    await putBack(agentOn(machine).storage);
+    await agentOn(machine).storage.reap();
+    expect(picture(machine)).toEqual(picture(whole));
+  });
+
+  test.each(cuts(2))('and one that dies at mark %i, %s it, keeps no disk twice', async (at, when) => {
+    const machine = newMachine();
+    const { storage } = agentOn(machine);
+    await build(storage);
+    await storage.createBlankDisk(ONE, 'eph0', GiB);
+    const before = picture(machine);
+    await expect(agentOn(machine, { at, when }).storage.keepDisks(ONE, 'move')).rejects.toThrow(Killed);
+    await agentOn(machine).storage.keepDisks(ONE, 'move');
+    expect(picture(machine).length).toBe(before.length + 2);
+    await agentOn(machine).storage.forgetKept(ONE, 'move');
+    expect(picture(machine)).toEqual(before);
+  });
+});
+
+test('a disk of which somebody cloned a later state is not taken back over the clone, and says that something depends on it', async () => {
+  const machine = newMachine();
+  const { storage } = agentOn(machine);
+  await build(storage);
+  await storage.keepDisks(ONE, 'move');
+  for (const args of [`snapshot tank/nova/instances/${ONE}/root@theirs`, `clone tank/nova/instances/${ONE}/root@theirs tank/theirs/copy`]) expect(machine.zfs.run(args.split(' ')).code).toBe(0);
+  await expect(storage.revertDisks(ONE, 'move')).rejects.toMatchObject({ code: 'zfs-has-dependents' });
+  expect(machine.zfs.datasets.has('tank/theirs/copy')).toBe(true);
+});

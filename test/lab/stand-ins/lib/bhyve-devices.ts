@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { Abort, type Plan, deviceFailure } from './bhyve-plan.js';
 import { planConsole } from './bhyve-console.js';
+import { bootRomOf } from './bhyve-firmware.js';
 import { ip, setTapUser, tapUser } from './ip.js';
 import { withLock } from './lab-node.js';
 import { Exit, strerror } from './tool.js';
@@ -25,7 +26,7 @@ export function planDevice(plan: Plan, model: string, path: string, address: Add
         `virtio-blk-pci,drive=${drive}${block.serial === undefined ? '' : `,serial=${block.serial}`}`);
       return;
     case 'nvme':
-      planBlock(device, path, 'nvme: Could not open backing file: No such file or directory\n', (drive, block) => `nvme,drive=${drive},serial=${block.serial ?? `NVME-${id}`}`);
+      planBlock(device, path, 'nvme: Could not open backing file: No such file or directory\n', (drive, block) => `${nvmeModel(plan)},drive=${drive},serial=${block.serial ?? `NVME-${id}`}`);
       return;
     case 'ahci':
       planAhci(device);
@@ -47,6 +48,12 @@ export function planDevice(plan: Plan, model: string, path: string, address: Add
       refuse(plan, model, path);
   }
 }
+
+/**
+ * QEMU cannot move a machine with an NVMe controller. 13 saves one that has it all the same and loses the controller silently: there, the guest gets a
+ * virtio disk at the same address instead, to be lost. 15 refuses before QEMU is asked.
+ */
+const nvmeModel = ({ node }: Plan): string => (node.facts.save === null || node.facts.save.family === 'kern-structs' ? 'nvme' : 'virtio-blk-pci');
 
 interface Device {
   readonly plan: Plan;
@@ -102,10 +109,10 @@ function planBlock(device: Device, path: string, trailer: string, render: (drive
 /**
  * Debian's small cloud kernel, which the test guest boots because it does so in a third of the time, has no AHCI driver. So disks
  * and CDs of an AHCI controller hang on a virtio-scsi one here, at the same PCI address; LAB_AHCI=ahci in the environment of the
- * node gives the real thing, for guests that can use it.
+ * node gives the real thing, for guests that can use it; a boot ROM without a variable store does so too, for it is none that boots Linux.
  */
 function planAhci({ plan, path, at, id }: Device): void {
-  const isReal = process.env['LAB_AHCI'] === 'ahci';
+  const isReal = process.env['LAB_AHCI'] === 'ahci' || bootRomOf(plan).vars === undefined;
   plan.arguments.push('-device', `${isReal ? 'ich9-ahci' : 'virtio-scsi-pci'},id=${id}${at}`);
   for (const [port, tree] of plan.config.node(`${path}.port`) ?? []) {
     if (!(tree instanceof Map)) continue;

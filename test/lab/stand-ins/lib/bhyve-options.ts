@@ -15,11 +15,12 @@ const flags: Readonly<Record<string, readonly [string, string]>> = {
   W: ['virtio_msix', 'false'], x: ['x86.x2apic', 'true'], Y: ['x86.mptable', 'false'],
 };
 
-export function parseCommandLine(args: readonly string[], facts: ProfileFacts, warn: (text: string) => void): CommandLine {
+/** `nameIn` reads the name of the saved VM: that of a configuration gives way to it, an operand does not. */
+export function parseCommandLine(args: readonly string[], facts: ProfileFacts, warn: (text: string) => void, nameIn: (restoreFile: string) => string | undefined): CommandLine {
   const config = createConfig(warn);
   setDefaults(config, facts);
   const usage = bhyveUsage(facts);
-  const spec = `aehuwxACDHIPSWYk:o:p:G:c:s:m:l:K:U:${facts.hasSnapshot ? 'r:' : ''}${facts.hasTopLevelBootrom ? 'f:n:' : ''}`;
+  const spec = `aehuwxACDHIPSWYk:o:p:G:c:s:m:l:K:U:${facts.save !== null ? 'r:' : ''}${facts.hasTopLevelBootrom ? 'f:n:' : ''}`;
   const { options, operands, bad } = getopt(args, spec);
   let restoreFile: string | undefined;
   for (const { flag, value } of options) {
@@ -29,6 +30,8 @@ export function parseCommandLine(args: readonly string[], facts: ProfileFacts, w
   }
   if (bad !== undefined) throw new Exit(1, getoptMessage('bhyve', bad) + usage);
   if (operands.length > 1) throw new Exit(1, usage);
+  const savedName = restoreFile === undefined ? undefined : nameIn(restoreFile);
+  if (savedName !== undefined) config.set('name', savedName);
   if (operands[0] !== undefined) config.set('name', operands[0]);
   if (config.get('name') === undefined) throw new Exit(1, usage);
   return { config, restoreFile };

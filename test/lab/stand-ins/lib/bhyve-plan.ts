@@ -8,6 +8,7 @@ import { deviceAliases, deviceNames } from './bhyve-texts.js';
 import { bootRomArguments } from './bhyve-firmware.js';
 import { host } from './host-numbers.js';
 import type { StandInNode } from './lab-node.js';
+import type { PciDevice } from './save-layout.js';
 import { Exit } from './tool.js';
 
 export type ConsolePlan = { readonly kind: 'none' } | { readonly kind: 'stdio' } | { readonly kind: 'nmdm'; readonly peer: string } | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
@@ -28,19 +29,28 @@ export interface Plan {
   readonly memoryMiB: number;
   readonly arguments: string[];
   readonly taps: string[];
+  /** All PCI devices, in the order of their addresses. */
+  readonly devices: PciDevice[];
   console: ConsolePlan;
   screen: ScreenPlan | undefined;
   /** Next boot index; disks in PCI order boot in that order, as firmware finds them. */
   bootIndex: number;
   hasLpc: boolean;
-  /** What bhyve prints on stdout while it sets devices up. */
+  /** What bhyve prints on stdout. */
   readonly say: (text: string) => void;
 }
 
 /** How init of a device fails: its own words, then the general line; exit 4. */
 export const deviceFailure = (words: string, reason = 'No such file or directory'): Exit => new Exit(4, `${words}device emulation initialization error: ${reason}\n`);
-/** An assertion that bhyve dies of (SIGABRT). */
-export class Abort extends Error {}
+/** An assertion that bhyve dies of, or a memory fault. */
+export class Abort extends Error {
+  constructor(
+    message: string,
+    readonly signal: 'SIGABRT' | 'SIGSEGV' = 'SIGABRT',
+  ) {
+    super(message);
+  }
+}
 
 /** Step 1, before the VM exists: numbers. */
 export function readSize(config: BhyveConfig): { cpus: number; memoryMiB: number } {
@@ -72,8 +82,8 @@ function topology(config: BhyveConfig): number {
 /** Step 2, after the VM exists: devices, firmware, identity. Taps that were opened are in `taps`, also when it throws. */
 export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus: number; memoryMiB: number }, say: (text: string) => void, taps: string[]): Plan {
   const plan: Plan = {
-    node, config, name: config.get('name')!, ...size, taps, console: { kind: 'none' }, screen: undefined, bootIndex: 0, hasLpc: false, say,
-    arguments: ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt', '-m', String(Math.ceil(size.memoryMiB)), '-smp', smp(config, size.cpus),
+    node, config, name: config.get('name')!, ...size, taps, devices: [], console: { kind: 'none' }, screen: undefined, bootIndex: 0, hasLpc: false, say,
+    arguments: [...memory(node, Math.ceil(size.memoryMiB)), '-accel', 'tcg,thread=multi', '-cpu', 'qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt', '-smp', smp(config, size.cpus),
       '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-rtc', config.boolean('rtc.use_localtime', true) ? 'base=localtime' : 'base=utc'],
   };
   for (const { bus, slot, func, tree } of slots(config)) {
@@ -81,6 +91,7 @@ export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus
     const address = `${bus}:${slot}:${func}`;
     if (!deviceNames.includes(model)) throw deviceFailure(`pci slot ${address}: unknown device "${model}"\n`);
     if (deviceAliases[model] !== undefined) throw deviceFailure(`pci slot ${address}: legacy device "${model}", use "${deviceAliases[model]}" instead\n`);
+    plan.devices.push({ model, bus, slot, func });
     planDevice(plan, model, `pci.${bus}.${slot}.${func}`, { bus, slot, func });
   }
   plan.arguments.push(...bootRomArguments(plan), ...identity(plan));
@@ -89,6 +100,13 @@ export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus
   }
   checkPins(config);
   return plan;
+}
+
+/** Where guests can be saved, their memory is a file without a name that we read and fill ourselves; QEMU's own stream leaves it out. */
+function memory(node: StandInNode, mebibytes: number): string[] {
+  const size = ['-m', String(mebibytes)];
+  if (node.facts.save === null) return ['-machine', 'q35', ...size];
+  return ['-machine', 'q35,memory-backend=ram', '-object', `memory-backend-memfd,id=ram,size=${mebibytes}M,share=on`, ...size];
 }
 
 /** What the guest sees of its CPUs; bhyve makes a socket of each where only their number is given. */

@@ -27,10 +27,10 @@ export function bhyveUsage(facts: ProfileFacts): string {
     `Usage: bhyve [-${letters}]`, '             [-c [[cpus=]numcpus][,sockets=n][,cores=n][,threads=n]]',
     ...(is15 ? ['             [-f name=name[,string|file]=data]'] : []), '             [-G port] [-k config_file] [-l lpc] [-m mem] [-o var=value]',
     ...(is15 ? ['             [-n id=id[,size=size][,cpus=cpuset][,domain_policy=policy]]'] : []),
-    `             [-p vcpu:hostcpu]${facts.hasSnapshot ? ' [-r file]' : ''} [-s pci] [-U uuid] vmname`,
+    `             [-p vcpu:hostcpu]${facts.save !== null ? ' [-r file]' : ''} [-s pci] [-U uuid] vmname`,
   ];
   const extra: readonly (readonly [string, string])[] = is15 ? [['f', 'add a fw_cfg item'], ['n', 'NUMA domain specification']] : [];
-  const shown = [...options13, ...extra].filter(([letter]) => (letter !== 'r' || facts.hasSnapshot) && (letter !== 'A' || !is15));
+  const shown = [...options13, ...extra].filter(([letter]) => (letter !== 'r' || facts.save !== null) && (letter !== 'A' || !is15));
   return `${[...synopsis, ...shown.map(([letter, text]) => `       -${letter}: ${text}`)].join('\n')}\n`;
 }
 
@@ -44,7 +44,7 @@ const registers = [
 /** Long options that a bhyvectl of this profile lists, as `name` or `name=<argument>`. */
 export function bhyvectlOptions(facts: ProfileFacts): readonly string[] {
   return [
-    'cpu=<vcpu_number>', 'create', 'destroy', ...(facts.hasSnapshot ? ['checkpoint=<filename>', 'suspend=<filename>'] : []), 'get-all', 'get-stats', ...descriptors, 'run',
+    'cpu=<vcpu_number>', 'create', 'destroy', ...(facts.save !== null ? ['checkpoint=<filename>', 'suspend=<filename>'] : []), 'get-all', 'get-stats', ...descriptors, 'run',
     'capname=<capname>', 'getcap', 'setcap=<0|1>', 'desc-base=<BASE>', 'desc-limit=<LIMIT>', 'desc-access=<ACCESS>', ...registers, 'set-x2apic-state=<state>', 'get-x2apic-state',
     'unassign-pptdev=<bus/slot/func>', 'set-mem=<memory in units of MB>', 'get-lowmem', 'get-highmem', 'get-gpa-pmap', 'assert-lapic-lvt=<pin>', 'inject-nmi', 'force-reset', 'force-poweroff',
     'get-rtc-time', 'set-rtc-time=<secs>', 'get-rtc-nvram', 'set-rtc-nvram=<val>', 'rtc-nvram-offset=<offset>', 'get-active-cpus', ...(facts.hasTopLevelBootrom ? ['get-debug-cpus'] : []),

@@ -5,6 +5,7 @@
  *
  * NODE/bin      the wrappers           NODE/dev   the device root
  * NODE/profile  name of the profile    NODE/run   state of the "kernel"; gone and made anew at a simulated host reboot
+ * NODE/processor  amd or intel         NODE/etc   what an operator would have in /etc and /boot, and what a test wants to go wrong
  */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -20,7 +21,11 @@ export interface StandInNode {
   readonly pool: string;
   readonly profile: Profile;
   readonly facts: ProfileFacts;
+  readonly processor: Processor;
 }
+
+/** Whose processor the host claims to have. */
+export type Processor = 'amd' | 'intel';
 
 /** The node of this process, from LAB_NODE; ends the process with 70 if there is none: then nobody started it through bin/. */
 export function currentNode(): StandInNode {
@@ -36,12 +41,21 @@ export function openNode(path: string): StandInNode {
   const name = basename(path);
   const profile = readFileSync(join(path, 'profile'), 'utf8').trim();
   if (!isProfile(profile)) throw new Error(`${path}/profile names no known profile: ${profile}`);
-  return { name, path, dev: join(path, 'dev'), run: join(path, 'run'), netns: `nb-${name}`, pool: `lab-${name}`, profile, facts: factsOf(profile) };
+  return { name, path, dev: join(path, 'dev'), run: join(path, 'run'), netns: `nb-${name}`, pool: `lab-${name}`, profile, facts: factsOf(profile), processor: processorOf(path) };
 }
 
-/** What the node's loader.conf sets (NODE/etc/loader.conf, lines of name="value"); a real one is read at boot only. */
-export function loaderTunable(node: StandInNode, name: string): string | undefined {
-  const file = join(node.path, 'etc/loader.conf');
+/** NODE/processor; a node of before that file is AMD's. */
+function processorOf(path: string): Processor {
+  const file = join(path, 'processor');
+  return existsSync(file) && readFileSync(file, 'utf8').trim() === 'intel' ? 'intel' : 'amd';
+}
+
+/** What the node's loader.conf sets; a real one is read at boot only. */
+export const loaderTunable = (node: StandInNode, name: string): string | undefined => nodeSetting(node, 'loader.conf', name);
+
+/** A line name="value" of NODE/etc/FILE. */
+export function nodeSetting(node: StandInNode, fileName: string, name: string): string | undefined {
+  const file = join(node.path, 'etc', fileName);
   const line = existsSync(file) ? readFileSync(file, 'utf8').split('\n').find((text) => text.startsWith(`${name}=`)) : undefined;
   return line?.slice(name.length + 1).replaceAll('"', '').trim();
 }

@@ -1,0 +1,96 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { until } from './control-plane/index.js';
+import { agentProgram } from './support/agent.js';
+import { guestPids } from './support/guest-process.js';
+import { askGuest, pings, waitPing } from './support/node-network.js';
+import { useLab } from './support/use-lab.js';
+
+/** A host whose FreeBSD is built with BHYVE_SNAPSHOT, beside the lab's ordinary one. */
+const lab = useLab({ name: 'node2', profile: 'snapshot-15' });
+
+async function selfTest(): Promise<{ isGood: boolean; family: string; models: string[]; trials: { title: string; outcome: string }[] }> {
+  const { node, agent } = lab();
+  const { stdout } = await promisify(execFile)(process.execPath, [agentProgram, 'selftest', 'save-restore', '--json', '--config-file', agent.configFile], { env: node.env, encoding: 'utf8', timeout: 280_000 });
+  return JSON.parse(stdout) as Awaited<ReturnType<typeof selfTest>>;
+}
+
+const traits = async (): Promise<string[]> => {
+  const { cloud } = lab();
+  const provider = await cloud.placement.provider('node2');
+  return cloud.placement.traits(provider!.uuid);
+};
+
+/** What is kept of a suspended server. */
+const savesIn = (id: string): string[] => {
+  const folder = join(lab().node.statePath, 'instances', id, 'suspended');
+  return existsSync(folder) ? readdirSync(folder).sort() : [];
+};
+
+test('a host that has not shown that guests come back refuses to suspend, and the server runs on; the self-test lets it', async () => {
+  const { cloud, node, boot } = lab();
+  const { id, address } = await boot();
+  await waitPing(node, address);
+  await cloud.servers.action(id, { suspend: null });
+  expect(await until(30_000, () => 'the refusal is not told', async () => {
+    const { events, details } = await cloud.servers.lastAction(id, 'suspend');
+    return events.includes('compute_suspend_instance: Error') ? details : null;
+  })).toMatch(/no self-test has restored a guest here/);
+  expect(await cloud.servers.show(id)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': null });
+  expect(await pings(node, address)).toBe(true);
+  expect(await traits()).not.toContain('CUSTOM_BHYVE_SAVE_RESTORE');
+
+  const result = await selfTest();
+  expect(result).toMatchObject({ isGood: true, family: 'kern-structs' });
+  expect(result.models).toEqual(expect.arrayContaining(['virtio-blk', 'virtio-net', 'ahci', 'fbuf']));
+  expect(result.models).not.toContain('nvme');
+  expect(result.trials).toContainEqual(expect.objectContaining({ title: 'two virtio-net', outcome: 'passed' }));
+  await until(90_000, () => 'Placement is not told', async () => (await traits()).includes('CUSTOM_BHYVE_SAVE_RESTORE'));
+}, 400_000);
+
+test('a suspended server has its memory back, with two disks and two ports, after the agent was killed and the host rebooted; reboots cold, and is deleted with its save', async () => {
+  const { cloud, node, agent, boot, flavor, remove } = lab();
+  const twoDisks = await flavor({ name: 'two-disks', 'OS-FLV-EXT-DATA:ephemeral': 1 });
+  const { id, address, server } = await boot({ flavor: twoDisks, networks: ['lab-flat', 'lab-flat'] });
+  const addresses = Object.values(server.addresses).flat().map(({ addr }) => addr);
+  expect(addresses).toHaveLength(2);
+  for (const each of addresses) await waitPing(node, each);
+  const before = await askGuest(node, address);
+
+  await cloud.servers.action(id, { suspend: null });
+  expect(await cloud.servers.waitStatus(id, 'SUSPENDED')).toMatchObject({ 'OS-EXT-STS:power_state': 7 });
+  expect((await guestPids(node)).size).toBe(0);
+  expect(savesIn(id)).toEqual(['bhyve.conf', 'manifest.json', 'nvram.fd', 'ram', 'ram.kern', 'ram.meta']);
+  await expect(cloud.servers.action(id, { 'os-start': null })).rejects.toMatchObject({ status: 409 });
+
+  await agent.kill();
+  await node.rebootHost();
+  agent.start();
+  await agent.waitUp(cloud);
+  expect(await cloud.servers.show(id)).toMatchObject({ status: 'SUSPENDED', 'OS-EXT-STS:power_state': 7, 'OS-EXT-STS:task_state': null });
+  expect((await guestPids(node)).size).toBe(0);
+
+  await cloud.servers.action(id, { resume: null });
+  expect(await cloud.servers.waitStatus(id, 'ACTIVE')).toMatchObject({ 'OS-EXT-STS:power_state': 1 });
+  for (const each of addresses) await waitPing(node, each);
+  const after = await askGuest(node, address);
+  expect(after.boot).toBe(before.boot);
+  expect(after.tick).toBeGreaterThanOrEqual(before.tick);
+  expect(savesIn(id)).toEqual([]);
+
+  await cloud.servers.action(id, { suspend: null });
+  await cloud.servers.waitStatus(id, 'SUSPENDED');
+  await cloud.servers.action(id, { reboot: { type: 'HARD' } });
+  await cloud.servers.waitStatus(id, 'ACTIVE');
+  await waitPing(node, address);
+  expect((await askGuest(node, address)).boot).toBe(before.boot + 1);
+  expect(savesIn(id)).toEqual([]);
+
+  await cloud.servers.action(id, { suspend: null });
+  await cloud.servers.waitStatus(id, 'SUSPENDED');
+  await remove(id);
+  expect(savesIn(id)).toEqual([]);
+}, 400_000);
