@@ -101,11 +101,16 @@ describe('an image that stands for a checkpoint', () => {
     node.image = stands({ bhyve_checkpoint_instance: uuid });
     const { error } = await send('rebuild_instance', rebuild);
     expect(error).toBeUndefined();
-    expect(node.world.disks.get(uuid)?.get('root')?.madeFor).toEqual(expect.any(String));
+    const made = node.world.disks.get(uuid)?.get('root')?.madeFor;
+    expect(made).toEqual(expect.any(String));
     expect([rowOf(node)['image_ref'], rowOf(node)['system_metadata'], rowOf(node)['vm_state'], node.guest(uuid)?.isRunning]).toEqual([
       'cached', { image_hw_disk_bus: 'virtio', owner: 'kept' }, 'stopped', false,
     ]);
     expect(node.world.nodes.size).toBe(1);
+    // The same once more is once more.
+    Object.assign(rowOf(node), { task_state: 'rebuilding' });
+    expect((await send('rebuild_instance', rebuild)).error).toBeUndefined();
+    expect([made, null]).not.toContain(node.world.disks.get(uuid)?.get('root')?.madeFor);
   });
 
   test('makes no new server', async () => {
@@ -136,9 +141,12 @@ describe('a server with checkpoints', () => {
     node.goneImages.add(parseImageId(image));
     const { glance } = node.deps;
     const asks = { seen: glance.seen.bind(glance), isGone: glance.isGone.bind(glance) };
-    Object.assign(glance, { seen: async () => null, isGone: async () => null }); // no administrator's log-in
-    await duty.run(never);
-    expect(node.world.nodes.size).toBe(2);
+    // No administrator's log-in, or no longer one's.
+    for (const without of [{ seen: async () => null, isGone: async () => null }, { seen: asks.seen, isGone: async () => null }]) {
+      Object.assign(glance, without);
+      await duty.run(never);
+      expect(node.world.nodes.size).toBe(2);
+    }
     Object.assign(glance, asks);
     node.hiddenImage = parseImageId(other);
     await duty.run(never);
