@@ -2,7 +2,7 @@
  * What users and admins may read about a failure (nova-contract 5.2 F, 16): the message of an error made for Nova, else only our
  * stable code; the chain of causes goes to `details`, which only admins see.
  */
-import { AgentError, wireFaultOf } from '../lib/errors.js';
+import { AgentError, codeOf, wireFaultOf } from '../lib/errors.js';
 import { RemoteError } from '../rpc/index.js';
 
 export interface FaultText {
@@ -49,3 +49,6 @@ export const isDeletedMeanwhile = (error: unknown): boolean =>
   isInstanceGone(error) ||
   (error instanceof RemoteError && error.className === 'UnexpectedDeletingTaskStateError') ||
   (error instanceof AgentError && error.code === 'instance-deleted');
+
+/** The agent stops: the journal brings the work back, so nothing is put back or reported. */
+export const isInterrupted = (error: unknown): boolean => codeOf(error) === 'shutting-down';

@@ -6,7 +6,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { AgentError, codeOf } from '../lib/errors.js';
+import { AgentError } from '../lib/errors.js';
 import { isUuid, parseInstanceUuid, parseOperationId, type InstanceUuid, type OperationId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
 import type { Logger } from '../observe/index.js';
@@ -15,7 +15,7 @@ import { parseArgument, type NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import type { IncomingMessage, RpcMethod } from '../rpc/index.js';
 import type { ComputeDeps } from './deps.js';
-import { isInstanceGone } from './error-text.js';
+import { isInstanceGone, isInterrupted } from './error-text.js';
 import { eventsOf } from './notifications/events.js';
 import { notified } from './notifications/notifications.js';
 import { wrapped, type Wrappers } from './wrappers.js';
@@ -214,7 +214,7 @@ async function perform<Args extends { instance: NovaObjectOf<'Instance'> }>(
     if (method.isJournalled) log.info({ ms: Math.round(deps.clock.monotonicMs() - startedMs) }, 'operation ended');
     return result;
   } catch (error) {
-    if (codeOf(error) === 'shutting-down') throw error; // stays open; finished after the restart
+    if (isInterrupted(error)) throw error; // stays open; finished after the restart
     deps.notifications.exception({ rpc: method.rpc, context: request.context, args: request.wireArgs }, error);
     await finish('failed');
     throw error;

@@ -8,6 +8,7 @@ import { AgentError } from '../lib/errors.js';
 import { withTimeout } from '../lib/clock.js';
 import { parseInstanceUuid, type PortId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
+import { shuttingDown } from '../instances/index.js';
 import type { NetworkInfo } from '../network/index.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
@@ -35,6 +36,7 @@ export function expectPlugged(deps: Deps, context: RequestContext, row: NovaObje
     for (const waiter of waiters) {
       const status = await waiter.arrived;
       if (status === 'failed') throw plugError(`Neutron reported that port ${waiter.tag} failed`);
+      if (status === 'stopping') throw shuttingDown();
       if (status === 'cancelled') throw new AgentError('instance-deleted', 'the wait for plug events was given up');
     }
   };

@@ -9,7 +9,7 @@ import type { NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { isRemote } from '../rpc/index.js';
 import type { ComputeDeps } from './deps.js';
-import { faultText, isInstanceGone, isTaskStateConflict } from './error-text.js';
+import { faultText, isInstanceGone, isInterrupted, isTaskStateConflict } from './error-text.js';
 
 export interface Wrappers {
   readonly revertsTask: boolean;
@@ -20,7 +20,7 @@ export interface Wrappers {
 
 type Deps = Pick<ComputeDeps, 'conductor' | 'log' | 'options'>;
 
-/** Runs `body` inside the wrappers; rethrows what it threw. */
+/** Runs `body` inside the wrappers; rethrows what it threw. Nothing is said of an operation that the agent's end interrupts: it is not over. */
 export async function wrapped<T>(
   deps: Deps,
   wrappers: Wrappers,
@@ -31,7 +31,7 @@ export async function wrapped<T>(
   try {
     return await withEvent(deps, wrappers, context, instance, body);
   } catch (error) {
-    if (wrappers.revertsTask && !isTaskStateConflict(error)) await revertTask(deps, context, instance);
+    if (wrappers.revertsTask && !isInterrupted(error) && !isTaskStateConflict(error)) await revertTask(deps, context, instance);
     throw error;
   }
 }
@@ -44,6 +44,7 @@ async function withEvent<T>(deps: Deps, wrappers: Wrappers, context: RequestCont
     if (hasEvent) await finishEvent(deps, context, uuid, wrappers.event, null);
     return result;
   } catch (error) {
+    if (isInterrupted(error)) throw error;
     if (wrappers.recordsFault && !isInstanceGone(error)) await recordFault(deps, context, uuid, error);
     if (hasEvent) await finishEvent(deps, context, uuid, wrappers.event, error);
     throw error;

@@ -4,7 +4,8 @@
  */
 import type { InstanceUuid } from '../lib/ids.js';
 
-export type EventStatus = 'completed' | 'failed' | 'cancelled';
+/** `stopping`: the agent ends, and whoever waits with it. */
+export type EventStatus = 'completed' | 'failed' | 'cancelled' | 'stopping';
 
 export interface EventWaiter {
   readonly name: string;
@@ -21,7 +22,7 @@ export interface EventWaiters {
   deliver(instance: InstanceUuid, name: string, tag: string, status: 'completed' | 'failed'): boolean;
   /** Wakes all waiters of an instance with 'cancelled' (delete). */
   clear(instance: InstanceUuid): void;
-  /** Wakes everybody with 'failed' (shutdown) and refuses to wait from then on. */
+  /** Wakes everybody with 'stopping' (shutdown) and refuses to wait from then on. */
   close(): void;
 }
 
@@ -46,7 +47,7 @@ export function createEventWaiters(): EventWaiters {
         };
       });
       const one: Waiting = { instance, name, tag, settle };
-      if (isClosed) settle('failed');
+      if (isClosed) settle('stopping');
       else waiting.add(one);
       return { name, tag, arrived, cancel: () => settle('cancelled') };
     },
@@ -57,7 +58,7 @@ export function createEventWaiters(): EventWaiters {
     },
     close() {
       isClosed = true;
-      settleWhere(() => true, 'failed');
+      settleWhere(() => true, 'stopping');
     },
   };
 }

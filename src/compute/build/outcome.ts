@@ -1,6 +1,6 @@
 /** What becomes of a build that failed (nova-contract 6.2, failure table). Pure. */
-import { AgentError, codeOf, wireFaultOf } from '../../lib/errors.js';
-import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { AgentError, wireFaultOf } from '../../lib/errors.js';
+import { isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 
 export type BuildFailure =
   /** Somebody deleted the instance: clean up, no fault. */
@@ -26,7 +26,7 @@ export const networkAbortText = 'Failed to allocate the network(s), not reschedu
 
 /** What to do with a build after this error. PortBindingFailed is about this host: another may bind. */
 export function classifyBuildFailure(error: unknown): BuildFailure {
-  if (codeOf(error) === 'shutting-down') return { kind: 'interrupted' };
+  if (isInterrupted(error)) return { kind: 'interrupted' };
   if (isDeletedMeanwhile(error) || isTaskStateConflict(error)) return { kind: 'deleted' };
   if (error instanceof AgentError && error.code === 'group-policy-violated') return { kind: 'reschedule', byPolicy: true };
   const fault = wireFaultOf(error);

@@ -1,4 +1,4 @@
-import { AgentError, codeOf } from '../../lib/errors.js';
+import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
@@ -8,7 +8,7 @@ import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { localDisks } from '../local-disks.js';
 import { normalProperties } from '../shape/index.js';
-import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { cacheImage, refuseUnfit, rootBytesOf, showImage } from '../fetch-image.js';
 import { stopOptions } from '../grace.js';
 import { actAll, endGuest, reapQuietly } from '../machine-steps.js';
@@ -48,11 +48,11 @@ async function rebuild(operation: Rebuild): Promise<null> {
   try {
     await remake(operation, await acceptedImage(operation));
   } catch (error) {
-    if (codeOf(error) === 'shutting-down' || isTaskStateConflict(error)) throw error;
     if (isDeletedMeanwhile(error)) {
       log.info('instance was deleted while it was rebuilt');
       return null;
     }
+    if (isInterrupted(error) || isTaskStateConflict(error)) throw error;
     log.warn({ err: error }, 'rebuild failed');
     await settle(operation);
     throw error;

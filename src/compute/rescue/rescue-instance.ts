@@ -7,7 +7,7 @@ import { runSteps } from '../../journal/index.js';
 import type { NetworkInfo } from '../../network/index.js';
 import { taskStates, toNovaTime, vmStates } from '../../objects/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
-import { faultText, isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { faultText, isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { cacheImage, refuseUnfit, showImage } from '../fetch-image.js';
 import { stopOptions } from '../grace.js';
 import { actAll, endGuest } from '../machine-steps.js';
@@ -50,7 +50,7 @@ async function rescue(operation: Rescue): Promise<null> {
     const { image, attachment } = await acceptedImage(operation);
     await boot(operation, image, attachment, vifs);
   } catch (error) {
-    if (codeOf(error) === 'shutting-down' || isTaskStateConflict(error)) throw error;
+    if (isInterrupted(error) || isTaskStateConflict(error)) throw error;
     if (isDeletedMeanwhile(error)) return null;
     log.warn({ err: error }, 'rescue failed');
     throw notRescuable(instance.get('uuid'), error);
@@ -86,7 +86,7 @@ async function boot({ id, args: { instance, clean_shutdown: isClean, rescue_pass
       ...bringUp(deps, instance, vifs, { ...attachment, configDrivePath: () => configDrivePath }),
     ], signal);
   } catch (error) {
-    if (codeOf(error) !== 'shutting-down' && codeOf(error) !== 'step-unclear' && !isDeletedMeanwhile(error)) await stayAsBefore();
+    if (!isInterrupted(error) && codeOf(error) !== 'step-unclear' && !isDeletedMeanwhile(error)) await stayAsBefore();
     throw error;
   }
 

@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { codeOf } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { runSteps } from '../../journal/index.js';
 import { taskStates, vmStates } from '../../objects/index.js';
-import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { stopOptions } from '../grace.js';
 import { endGuest, reapQuietly } from '../machine-steps.js';
 import { instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
@@ -41,7 +40,7 @@ async function unrescue({ id, args: { instance }, context, deps, signal }: Opera
       ...bringUp(deps, instance, vifs),
     ], signal);
   } catch (error) {
-    const isOurs = codeOf(error) !== 'shutting-down' && !isTaskStateConflict(error) && !isDeletedMeanwhile(error);
+    const isOurs = !isInterrupted(error) && !isTaskStateConflict(error) && !isDeletedMeanwhile(error);
     if (isOurs) instance.set('vm_state', vmStates.error); // saved with the task revert
     throw error;
   }

@@ -3,12 +3,12 @@ import { runSteps } from '../../journal/index.js';
 import { taskStates, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
 import { powerStates } from '../../virt/index.js';
-import { isInstanceGone } from '../error-text.js';
+import { isInstanceGone, isInterrupted } from '../error-text.js';
 import type { InstanceMethod, Operation } from '../operation.js';
 import { saveState } from '../save-state.js';
 import { moveArguments, moveAttributes, sameHostOnly, type MoveArguments } from './arguments.js';
 import { forgetKept } from './disk-steps.js';
-import { failMove, isInterrupted } from './failure.js';
+import { failMove } from './failure.js';
 import { clearStash } from './row.js';
 
 /**

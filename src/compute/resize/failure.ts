@@ -3,22 +3,18 @@
  * the instance), the migration's status, the tracker's second place. Each failure in here is logged and passed over, because the first error is
  * what the user must read; the next audit repairs the tracker.
  */
-import { codeOf } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import { elevated } from '../../rpc/context.js';
 import type { ComputeDeps } from '../deps.js';
-import { isDeletedMeanwhile, isTaskStateConflict } from '../error-text.js';
+import { isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 
 export interface Move {
   readonly instance: NovaObjectOf<'Instance'>;
   readonly migration: NovaObjectOf<'Migration'>;
 }
-
-/** The agent stops: the journal brings the work back, nothing is put back. */
-export const isInterrupted = (error: unknown): boolean => codeOf(error) === 'shutting-down';
 
 async function quietly({ log }: ComputeDeps, move: Move, what: string, work: () => Promise<unknown>): Promise<void> {
   try {

@@ -4,12 +4,12 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
-import { faultText, isInstanceGone, isTaskStateConflict } from '../error-text.js';
+import { faultText, isInstanceGone, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
 import { imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
 import { recordFault } from '../wrappers.js';
 import { flavorArgument, migrationArgument, moveAttributes, sameHostOnly } from './arguments.js';
-import { isDue, isInterrupted, settleFailure } from './failure.js';
+import { isDue, settleFailure } from './failure.js';
 
 const filterProperties = z.looseObject({ retry: z.looseObject({}).nullish() });
 const args = z.looseObject({

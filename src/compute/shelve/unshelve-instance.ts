@@ -4,7 +4,7 @@
  * its image. The row never names that image as the server's own: Nova's does for a while, and a crash in between leaves it there.
  */
 import { z } from 'zod';
-import { AgentError, codeOf } from '../../lib/errors.js';
+import { AgentError } from '../../lib/errors.js';
 import { parseImageId, parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
@@ -14,7 +14,7 @@ import { imageArgument, textProperties } from '../build/request.js';
 import { requireAllocation } from '../build/require-allocation.js';
 import { spawnSteps } from '../build/spawn-steps.js';
 import { refuseUnsupported } from '../build/supported.js';
-import { isDeletedMeanwhile } from '../error-text.js';
+import { isDeletedMeanwhile, isInterrupted } from '../error-text.js';
 import { refuseUnfit, showImage } from '../fetch-image.js';
 import { localDisks } from '../local-disks.js';
 import { removeFromMachine } from '../machine-steps.js';
@@ -47,7 +47,7 @@ async function unshelve(operation: Operation<Args>): Promise<null> {
       await saveState(deps, context, instance, { taskState: taskStates.spawning });
       await attempt(operation);
     } catch (error) {
-      if (codeOf(error) !== 'shutting-down') await giveBack(operation, error);
+      if (!isInterrupted(error)) await giveBack(operation, error);
       if (!isDeletedMeanwhile(error)) throw error;
       log.info({ err: error }, 'server is being deleted; not unshelved');
       return null;

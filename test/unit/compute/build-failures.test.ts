@@ -210,6 +210,15 @@ describe("waiting for Neutron's word", () => {
     expectNothingLeft();
   });
 
+  test('a wait that the end of the agent cuts off is no failure of the network: nothing is said or taken away, and the journal keeps the build', async () => {
+    const { work } = (await silent()) as { work: Promise<{ error?: unknown }> };
+    node.deps.waiters.close();
+    expect((await work).error).toMatchObject({ code: 'shutting-down' });
+    expect(row()).toMatchObject({ vm_state: 'building', task_state: 'spawning', host: 'fakea' });
+    expect([node.rpc.faults, node.taps.size, node.world.disks.size]).toEqual([[], 1, 1]);
+    expect(node.deps.journal.unfinished().map(({ rpc }) => rpc)).toEqual(['build_and_run_instance']);
+  });
+
   test('an event of another port does not count', async () => {
     const { work } = (await silent()) as { work: Promise<unknown> };
     await node.receive(eventMessage(node, uuid, 'network-vif-plugged', 'aaaaaaaa-0000-4000-8000-000000000001'));
