@@ -13,7 +13,7 @@ import { elevated, type RequestContext } from '../../rpc/context.js';
 import { isRemote } from '../../rpc/index.js';
 import type { NodeStorage } from '../../storage/index.js';
 import type { HostInventory, HypervisorDriver } from '../../virt/index.js';
-import { removeAllocationsOfDeleted } from './allocation-audit.js';
+import { removeLeftAllocations } from './allocation-audit.js';
 import type { Ratios } from './inventories.js';
 import { planMoves } from './moves.js';
 import { machineFields, maxVcpus, openNode, saveIfDifferent, type NodeFields } from './node-record.js';
@@ -109,7 +109,7 @@ export async function auditResources(
   });
   if (isNew) return;
   const migrating = migrations.flatMap((migration) => migration.maybe('uuid') ?? []);
-  await removeAllocationsOfDeleted({ conductor, placement: deps.placement, log: deps.log, uuid: deps.uuid }, context, new Set([...tracked.keys(), ...migrating]));
+  await removeLeftAllocations({ conductor, placement: deps.placement, log: deps.log, host: options.host, uuid: deps.uuid }, context, new Set([...tracked.keys(), ...migrating]));
 }
 
 interface Machine { readonly inventory: HostInventory; readonly totals: HostTotals; readonly fields: NodeFields }

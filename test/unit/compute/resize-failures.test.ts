@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { AgentError, wireFaultOf } from '../../../src/lib/errors.js';
 import type { TestNode } from '../../contract/support/compute-node.js';
-import { providerUuid } from '../../contract/support/compute-node.js';
+import { instanceWire, messageOf, providerUuid, wireObject } from '../../contract/support/compute-node.js';
 import { scene, type Scene } from '../../contract/support/scene.js';
 
 type Data = Record<string, unknown>;
@@ -147,5 +147,38 @@ describe('a resize that succeeds', () => {
     await node.settled();
     expect(rowOf(node)).toEqual(before);
     expect(migrationOf(node)['status']).toBe('finished');
+  });
+});
+
+describe('a confirmation', () => {
+  const away = (request: string): void => {
+    if (request.startsWith('removeAllocations')) throw new AgentError('http-server-error', 'Placement is away', { retry: 'later' });
+  };
+  const confirmed = async (prepare: (node: TestNode) => void): Promise<{ node: TestNode; uuid: string; consumer: string; error: unknown }> => {
+    const { node, uuid } = await resized();
+    prepare(node);
+    const { error } = await node.receive(messageOf('confirm_resize', { instance: instanceWire(rowOf(node)), migration: wireObject('Migration', '1.7', structuredClone(migrationOf(node))) }));
+    return { node, uuid, consumer: String(migrationOf(node)['uuid']), error };
+  };
+  const audit = (node: TestNode): Promise<void> => node.deps.tracker.audit(node.deps.ownContext(), { startup: false });
+
+  test('that cannot reach Placement at its end is one all the same; an audit frees the old place when Placement is back', async () => {
+    const { node, uuid, consumer, error } = await confirmed(({ placement }) => { placement.before = away; });
+    expect(error).toBeUndefined();
+    expect(rowOf(node)).toMatchObject({ vm_state: 'active', task_state: null, old_flavor: null, new_flavor: null });
+    expect([faults(node), failed(node), migrationOf(node)['status'], node.world.kept.size]).toEqual([[], [], 'confirmed', 0]);
+    expect(node.log.lines().filter((line) => Number(line['level']) >= 40).map((line) => line['msg'])).toEqual(['allocation of the old flavor not removed; the audit removes that of a confirmed move']);
+    await audit(node);
+    expect(node.placement.consumers.has(consumer)).toBe(true);
+    node.placement.before = () => undefined;
+    await audit(node);
+    expect([node.placement.consumers.has(consumer), node.placement.consumers.has(uuid)]).toEqual([false, true]);
+  });
+
+  test('that fails before it is through puts the server in error and says why, and frees the old place', async () => {
+    const { node, consumer } = await confirmed(({ deps }) => { deps.storage.forgetKept = () => Promise.reject(new AgentError('zfs-busy', 'busy')); });
+    expect(rowOf(node)).toMatchObject({ vm_state: 'error', task_state: null });
+    expect([faults(node), failed(node), migrationOf(node)['status']]).toEqual([['The compute host could not do this: zfs-busy'], ['compute_confirm_resize'], 'error']);
+    expect([node.placement.consumers.has(consumer), node.guest(String(rowOf(node)['uuid']))?.isRunning]).toEqual([false, true]);
   });
 });

@@ -243,6 +243,23 @@ describe('allocations on our provider', () => {
     expect([...placement.consumers.keys()].sort()).toEqual([...consumers.slice(1), unknown, 'dddddddd-0000-4000-8000-000000000004'].sort());
   });
 
+  test('of a confirmed move from here go; those of other moves are given back or kept by somebody', async () => {
+    await startup();
+    const gone = here({ host: 'h2', node: 'n2' });
+    const move = (uuid: string, fields: Record<string, unknown>): string => {
+      rpc.migrations.push({ id: rpc.migrations.length + 1, uuid, instance_uuid: gone['uuid'], source_compute: 'h1', source_node: 'n1', dest_compute: 'h2', dest_node: 'n2', ...fields });
+      placement.allocate(uuid, { [UUID]: { resources: { VCPU: 1 } } });
+      return uuid;
+    };
+    move('dddddddd-0000-4000-8000-000000000001', { status: 'confirmed' });
+    const kept = [
+      move('dddddddd-0000-4000-8000-000000000002', { status: 'reverted' }), move('dddddddd-0000-4000-8000-000000000003', { status: 'confirmed', source_compute: 'h2', dest_compute: 'h1' }),
+      move('dddddddd-0000-4000-8000-000000000004', { status: 'finished' }), move('dddddddd-0000-4000-8000-000000000005', { status: 'error' }),
+    ];
+    await later();
+    expect([...placement.consumers.keys()].sort()).toEqual(kept);
+  });
+
   test('of one bad consumer do not keep the others from being checked', async () => {
     await startup();
     const [first, second] = [here({ deleted: true }), here({ deleted: true })];
