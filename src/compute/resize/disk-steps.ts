@@ -5,15 +5,21 @@
  *   fit      grow, add or remake disks for the flavor; what is new is marked with the migration
  *   confirm  the snapshots go
  *   revert   new disks go, the others go back to their snapshots (with their sizes); then the snapshots go
+ *
+ * The rows of block devices stay as they were made at the boot: Nova changes none on a resize, and its drivers go by the flavor for swap too
+ * (`ignore_bdi_for_swap` of the libvirt driver).
  */
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
+import type { DiskInfo, DiskRole } from '../../storage/index.js';
 import type { ComputeDeps } from '../deps.js';
+import { isFillable, localDisks, unsupportedDisks } from '../local-disks.js';
 import { reapQuietly } from '../machine-steps.js';
 
 type Deps = Pick<ComputeDeps, 'storage' | 'log'>;
+type FitDeps = Pick<ComputeDeps, 'storage' | 'driver' | 'options'>;
 const GiB = 1024n ** 3n;
 const MiB = 1024n ** 2n;
 
@@ -22,6 +28,12 @@ export function refuseShrinking(current: NovaObjectOf<'Flavor'>, wanted: NovaObj
   if (wanted.get('root_gb') < current.get('root_gb') || wanted.get('ephemeral_gb') < current.get('ephemeral_gb')) {
     throw refuse(novaFaults.resizeError('Unable to resize disk down.'));
   }
+}
+
+/** A sentence if the flavor brings the server's first ephemeral disk and this host cannot write default_ephemeral_format; else null. */
+export function unfillableEphemeral({ options, storage }: Pick<ComputeDeps, 'options' | 'storage'>, current: NovaObjectOf<'Flavor'>, wanted: NovaObjectOf<'Flavor'>): string | null {
+  if (current.get('ephemeral_gb') > 0) return null;
+  return unsupportedDisks([], localDisks([], wanted, options.defaultEphemeralFormat), storage.formats, new Set());
 }
 
 /** Marks the state to which a revert goes back. */
@@ -34,23 +46,54 @@ export function keepDisks({ storage }: Deps, instance: InstanceUuid, move: strin
   };
 }
 
-/** Makes the disks what the flavor says. */
-export function fitDisks({ storage }: Deps, instance: InstanceUuid, flavor: NovaObjectOf<'Flavor'>, move: string): Step {
+/**
+ * Makes the disks what the flavor says; what is new is filled as a build would. A guest that runs has them already (the agent was killed after the
+ * start): then nothing is touched.
+ */
+export function fitDisks(deps: FitDeps, instance: InstanceUuid, flavor: NovaObjectOf<'Flavor'>, move: string): Step {
+  const { storage } = deps;
   const fit = async (): Promise<void> => {
-    const [rootGiB, ephemeralGiB, swapMiB] = [flavor.get('root_gb'), flavor.get('ephemeral_gb'), flavor.get('swap')].map(BigInt) as [bigint, bigint, bigint];
-    const present = new Map((await storage.disks(instance)).map((disk) => [disk.role, disk]));
-    if (rootGiB > 0n) await storage.growDisk(instance, 'root', rootGiB * GiB);
-    if (ephemeralGiB > 0n) {
-      if (present.has('eph0')) await storage.growDisk(instance, 'eph0', ephemeralGiB * GiB);
-      else await storage.replaceWithBlank(instance, 'eph0', ephemeralGiB * GiB, move);
-    }
-    if (swapMiB === 0n) await storage.buryDisk(instance, 'swap');
-    else if (present.get('swap')?.bytes !== swapMiB * MiB || present.get('swap')?.madeFor === move) {
-      await storage.replaceWithBlank(instance, 'swap', swapMiB * MiB, move);
-      await storage.fillDisk(instance, 'swap', 'swap'); // also after a kill between the two
-    }
+    const present = await storage.disks(instance);
+    if (flavor.get('root_gb') > 0) await storage.growDisk(instance, 'root', BigInt(flavor.get('root_gb')) * GiB);
+    await fitEphemerals(deps, instance, BigInt(flavor.get('ephemeral_gb')) * GiB, move, present);
+    await fitSwap(deps, instance, flavor, move, present);
   };
-  return { name: 'fit-disks', look: async () => 'not-done', act: fit, undo: async () => undefined };
+  return { name: 'fit-disks', look: () => isInUse(deps, instance), act: fit, undo: async () => undefined };
+}
+
+/** The old flavor's swap again, which no snapshot brings back once another took its place. */
+export const remakeSwap = (deps: FitDeps, instance: InstanceUuid, flavor: NovaObjectOf<'Flavor'>, move: string): Step => ({
+  name: 'remake-swap',
+  look: () => isInUse(deps, instance),
+  act: async () => fitSwap(deps, instance, flavor, move, await deps.storage.disks(instance)),
+  undo: async () => undefined,
+});
+
+const isInUse = async ({ driver }: FitDeps, instance: InstanceUuid): Promise<'done' | 'not-done'> => ((await driver.state(instance)).kind === 'running' ? 'done' : 'not-done');
+
+async function fitSwap(deps: FitDeps, instance: InstanceUuid, flavor: NovaObjectOf<'Flavor'>, move: string, present: readonly DiskInfo[]): Promise<void> {
+  const wanted = BigInt(flavor.get('swap')) * MiB;
+  const swap = present.find(({ role }) => role === 'swap');
+  if (wanted === 0n) await deps.storage.buryDisk(instance, 'swap');
+  else if (swap?.bytes !== wanted || swap.madeFor === move) await makeFilled(deps, instance, 'swap', wanted, move, 'swap');
+}
+
+/** All ephemerals together are as large as the flavor says: what is missing goes to the first of them, and a server without any gets one. */
+async function fitEphemerals(deps: FitDeps, instance: InstanceUuid, wanted: bigint, move: string, present: readonly DiskInfo[]): Promise<void> {
+  const ephemerals = present.filter(({ role }) => role.startsWith('eph'));
+  const [first] = ephemerals;
+  if (first === undefined || first.madeFor === move) {
+    if (wanted > 0n) await makeFilled(deps, instance, 'eph0', wanted, move, deps.options.defaultEphemeralFormat);
+    return;
+  }
+  const missing = wanted - ephemerals.reduce((sum, { bytes }) => sum + bytes, 0n);
+  if (missing > 0n) await deps.storage.growDisk(instance, first.role, first.bytes + missing);
+}
+
+/** Filled also when it is there already: a kill between the two shows in nothing, and no guest has seen it. */
+async function makeFilled({ storage }: FitDeps, instance: InstanceUuid, role: DiskRole, bytes: bigint, move: string, format: string | null): Promise<void> {
+  await storage.replaceWithBlank(instance, role, bytes, move);
+  if (isFillable(format, storage.formats)) await storage.fillDisk(instance, role, format);
 }
 
 /** The disks as they were when they were marked. Nothing to go back to: nothing is done. */

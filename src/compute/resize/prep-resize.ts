@@ -9,6 +9,7 @@ import { anything, instanceArgument, type InstanceMethod, type Operation } from 
 import { imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
 import { recordFault } from '../wrappers.js';
 import { flavorArgument, migrationArgument, moveAttributes, sameHostOnly } from './arguments.js';
+import { unfillableEphemeral } from './disk-steps.js';
 import { isDue, settleFailure } from './failure.js';
 
 const filterProperties = z.looseObject({ retry: z.looseObject({}).nullish() });
@@ -51,7 +52,8 @@ async function prep(operation: Operation<Args>): Promise<null> {
 async function attempt({ args: { instance, flavor, migration, node, clean_shutdown }, context, deps, wireArgs }: Operation<Args>): Promise<void> {
   refuseMove(deps.options.host, instance, flavor);
   const { capabilities } = deps.driver;
-  const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null });
+  const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null })
+    ?? unfillableEphemeral(deps, instance.get('flavor'), flavor);
   if (reason !== null) throw refuse(novaFaults.computeResourcesUnavailable(reason));
   instance.set('new_flavor', flavor);
   instance.set('system_metadata', { ...instance.get('system_metadata'), old_vm_state: instance.get('vm_state') ?? 'active' });

@@ -7,7 +7,7 @@ import type { ComputeDeps } from '../deps.js';
 import { endGuest } from '../machine-steps.js';
 import { bringUp } from '../power-steps.js';
 import { oldVmState } from './arguments.js';
-import { fitDisks, forgetKept, revertDisks } from './disk-steps.js';
+import { forgetKept, remakeSwap, revertDisks } from './disk-steps.js';
 
 /** The steps in their order. A guest that runs is ended by force: what it wrote since the resize goes with the disks. */
 export function putBackSteps(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>, migration: NovaObjectOf<'Migration'>, vifs: NetworkInfo): readonly Step[] {
@@ -16,7 +16,7 @@ export function putBackSteps(deps: ComputeDeps, instance: NovaObjectOf<'Instance
   return [
     endGuest(deps, uuid, { graceMs: 0, retryMs: 0 }),
     revertDisks(deps, uuid, move),
-    fitDisks(deps, uuid, instance.get('flavor'), move), // swap is made anew
+    remakeSwap(deps, uuid, instance.get('flavor'), move),
     forgetKept(deps, uuid, move),
     ...(oldVmState(instance) === vmStates.stopped ? [] : bringUp(deps, instance, vifs)),
   ];
