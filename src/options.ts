@@ -6,7 +6,7 @@ import type { TopologyOptions, TlsOptions as BrokerTls } from './rpc/index.js';
 import type { SerialOptions } from './virt/index.js';
 import { AgentError } from './lib/errors.js';
 
-type AuthSection = Config['placement'] | Config['neutron'] | Config['glance'] | Config['service_user'];
+type AuthSection = Config['vendordata_dynamic_auth']; // what all sections with a log-in have
 type AdapterSection = Config['placement'] | Config['neutron'] | Config['glance'];
 
 const orAbsent = <T>(value: T | null): T | undefined => value ?? undefined;

@@ -4,7 +4,7 @@ import { createConductor, type Conductor } from './conductor/index.js';
 import { claimFolder, createHost, type Host } from './host/index.js';
 import { systemClock } from './lib/clock.js';
 import type { Logger, Metrics } from './observe/index.js';
-import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, type GlanceClient, type NeutronClient, type PlacementClient, type Session } from './openstack/index.js';
+import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, createVendorDataClient, type GlanceClient, type NeutronClient, type PlacementClient, type Session, type VendorDataClient } from './openstack/index.js';
 import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
 import { createStorage, type NodeStorage } from './storage/index.js';
@@ -46,6 +46,8 @@ export interface CloudParts {
   readonly placement: PlacementClient;
   readonly neutron: NeutronClient;
   readonly glance: GlanceClient;
+  /** Null: DynamicJSON is not wanted. */
+  readonly vendorData: VendorDataClient | null;
   /** Base URL of Glance. */
   readonly glanceUrl: () => Promise<string>;
   close(): Promise<void>;
@@ -61,7 +63,7 @@ export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal:
   const conductor = createConductor({ rpc: rpc.client, clock, log: log.child({ part: 'conductor' }), signal });
   const httpLog = log.child({ part: 'http' });
   const sessions: Session[] = [];
-  const session = (section: 'placement' | 'neutron' | 'glance' | 'service_user'): Session => {
+  const session = (section: 'placement' | 'neutron' | 'glance' | 'service_user' | 'vendordata_dynamic_auth'): Session => {
     // [glance] often has no log-in of its own: its requests carry the user's token, and only TLS options and the catalogue are needed.
     const login = section === 'glance' && config.glance.auth_url === null ? 'neutron' : section;
     const made = createSession({
@@ -80,12 +82,22 @@ export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal:
   const glance = createGlanceClient({
     session: glanceSession, serviceUser, endpoint: endpointOf(config.glance), apiServers: config.glance.api_servers, numRetries: config.glance.num_retries, clock, log: httpLog,
   });
+  const vendorData = vendorDataOf(config, () => session('vendordata_dynamic_auth'), httpLog);
   return {
-    rpc, conductor, placement, neutron, glance,
+    rpc, conductor, placement, neutron, glance, vendorData,
     glanceUrl: async () => config.glance.api_servers[0] ?? await glanceSession.endpoint(endpointOf(config.glance)),
     async close() {
       sessions.forEach((one) => one.close());
+      vendorData?.close();
       await rpc.close();
     },
   };
+}
+
+function vendorDataOf({ api, vendordata_dynamic_auth: login }: Config, session: () => Session, log: Logger): VendorDataClient | null {
+  if (!api.vendordata_providers.includes('DynamicJSON')) return null;
+  return createVendorDataClient({
+    targets: api.vendordata_dynamic_targets, session: login.auth_type === null ? null : session(), caFile: api.vendordata_dynamic_ssl_certfile,
+    timeoutMs: (api.vendordata_dynamic_connect_timeout + api.vendordata_dynamic_read_timeout) * 1000, isFailureFatal: api.vendordata_dynamic_failure_fatal, clock, log,
+  });
 }

@@ -92,7 +92,7 @@ async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud
   const journal = await openJournal(`${main.state_path}/journal`, { clock, log: log.child({ part: 'journal' }), metrics });
   const plan = planJournal(journal.unfinished());
   const { l2, plugger } = makeWiring(options, node, cloud);
-  const vendorData = await readVendorData(config.api, node.host.files, log);
+  const vendorData = await readVendorData(config.api, node.host.files);
   const additions = await readProviderAdditions({
     files: node.host.files, log: log.child({ part: 'resources' }), folder: config.compute.provider_config_location, uuid, name: main.host,
   });
@@ -156,7 +156,7 @@ function makeCompute({ config, log, metrics }: RunOptions, { node, cloud, notifi
     tracker: createResourceTracker({
       conductor, placement: cloud.placement, driver, storage, clock, log: log.child({ part: 'resources' }), uuid, additions, options: resourceOptionsOf(config, main.host),
     }),
-    configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain, vendorData }),
+    configDrive: createConfigDriveWriter({ host, folderOf: (instance) => driver.folder(instance), forceConfigDrive: main.force_config_drive, dhcpDomain: config.api.dhcp_domain, vendorData, dynamicVendorData: cloud.vendorData }),
     gate: createGate({ log, metrics }), waiters: createEventWaiters(), notifications: makeNotifications(config, { ...cloud, notifiers }, log.child({ part: 'notifications' })),
     buildSlots: slotsOf(main.max_concurrent_builds), snapshotSlots: slotsOf(main.max_concurrent_snapshots),
   };

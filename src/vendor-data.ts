@@ -1,15 +1,13 @@
-/** `[api]vendordata_*`: what the operator tells every guest in its config drive. */
+/** StaticJSON of `[api]vendordata_*`: what the operator tells every guest in its config drive. */
 import type { Config } from './config/index.js';
 import type { HostFiles } from './host/index.js';
 import { AgentError } from './lib/errors.js';
-import type { Logger } from './observe/index.js';
 
 /**
  * The object of `vendordata_jsonfile_path`, {} without one; null when StaticJSON is not wanted. Nova would fail every build on a file that
  * cannot be read: here the start is refused instead, with AgentError `vendor-data-invalid`.
  */
-export async function readVendorData(api: Config['api'], files: Pick<HostFiles, 'readText'>, log: Logger): Promise<Readonly<Record<string, unknown>> | null> {
-  if (api.vendordata_providers.includes('DynamicJSON')) log.warn('DynamicJSON vendor data are not made on this host; config drives have the static ones only');
+export async function readVendorData(api: Config['api'], files: Pick<HostFiles, 'readText'>): Promise<Readonly<Record<string, unknown>> | null> {
   if (!api.vendordata_providers.includes('StaticJSON')) return null;
   const path = api.vendordata_jsonfile_path;
   if (path === null) return {};

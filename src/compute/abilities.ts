@@ -76,7 +76,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   // the host
   works('Placement inventory, traits, usages, ratios, reservations'),
   works("provider.yaml: custom inventories and traits", '[compute] provider_config_location'),
-  works('vendor data in config drives', 'StaticJSON; DynamicJSON is left out'),
+  works('vendor data in config drives', 'StaticJSON and DynamicJSON'),
   works('server groups, also checked late on this host', 'affinity, anti-affinity, max_server_per_host'),
   byMethods('disable and enable the host', 'set_host_enabled'),
   byMethods('uptime in hypervisor show', 'get_host_uptime'),

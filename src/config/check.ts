@@ -19,7 +19,7 @@ function checkBus(config: Config, bad: Say): void {
   }
 }
 
-type AuthSection = 'placement' | 'neutron' | 'glance' | 'cinder' | 'service_user';
+type AuthSection = 'placement' | 'neutron' | 'glance' | 'cinder' | 'service_user' | 'vendordata_dynamic_auth';
 
 /** The first thing that is missing for this kind of log-in, in words. */
 function missingForLogin(auth: Config[AuthSection]): { option: string; message: string } | undefined {
@@ -38,6 +38,7 @@ function missingForLogin(auth: Config[AuthSection]): { option: string; message: 
 function checkLogins(config: Config, bad: Say): void {
   const isNeeded: Readonly<Record<AuthSection, boolean>> = {
     placement: true, neutron: true, glance: false, cinder: false, service_user: config.service_user.send_service_user_token,
+    vendordata_dynamic_auth: false,
   };
   for (const [name, needed] of Object.entries(isNeeded) as [AuthSection, boolean][]) {
     const auth = config[name];

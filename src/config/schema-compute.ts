@@ -121,6 +121,11 @@ export const serialConsoleSection = {
 
 export const apiSection = {
   dhcp_domain: option(text, 'novalocal', "Domain added to a host name in a guest's metadata; may be empty.", { aliases: ['DEFAULT.dhcp_domain'] }),
-  vendordata_providers: option(list(choice('StaticJSON', 'DynamicJSON')), 'StaticJSON', 'What fills vendor_data.json and vendor_data2.json in config drives. DynamicJSON is not made by this host: it is left out, with a warning.'),
+  vendordata_providers: option(list(choice('StaticJSON', 'DynamicJSON')), 'StaticJSON', 'What fills vendor_data.json (StaticJSON) and vendor_data2.json (both) in config drives.'),
   vendordata_jsonfile_path: optional(path, 'The JSON object of StaticJSON.'),
+  vendordata_dynamic_targets: option(list(text), '', 'Services that DynamicJSON asks about each guest, as NAME@URL.', { aliases: ['DEFAULT.vendordata_dynamic_targets'], secret: true }),
+  vendordata_dynamic_ssl_certfile: optional(path, 'CA certificates (PEM) for them; not set: those of the system.', { aliases: ['DEFAULT.vendordata_dynamic_ssl_certfile'] }),
+  vendordata_dynamic_connect_timeout: option(integer({ min: 3 }), '5', 'Seconds for the connection to one of them. An answer has this and the next together.', { aliases: ['DEFAULT.vendordata_dynamic_connect_timeout'] }),
+  vendordata_dynamic_read_timeout: option(integer({ min: 0 }), '5', 'Seconds for its answer.', { aliases: ['DEFAULT.vendordata_dynamic_read_timeout'] }),
+  vendordata_dynamic_failure_fatal: option(boolean, 'false', 'Whether a build fails when one of them does not answer; otherwise the guest is told nothing of it.'),
 };

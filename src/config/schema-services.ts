@@ -71,6 +71,8 @@ export const serviceUserSection = {
   send_service_user_token: option(boolean, 'false', "Send our own token beside the user's, so that a long operation survives the end of the user's token."),
 };
 
+export const vendordataDynamicAuthSection = { ...authOptions, ...sessionOptions };
+
 export const rabbitSection = {
   ssl: option(boolean, 'false', 'TLS to the broker.', { aliases: ['rabbit_use_ssl'] }),
   ssl_ca_file: optional(path, 'CA certificates (PEM).', { aliases: ['kombu_ssl_ca_certs'] }),

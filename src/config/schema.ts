@@ -27,6 +27,7 @@ export const schema = {
   filter_scheduler: compute.filterSchedulerSection,
   workarounds: compute.workaroundsSection,
   api: compute.apiSection,
+  vendordata_dynamic_auth: services.vendordataDynamicAuthSection,
   oslo_messaging_rabbit: services.rabbitSection,
   oslo_messaging_notifications: services.messagingNotificationsSection,
   notifications: services.notificationsSection,

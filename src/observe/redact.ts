@@ -14,7 +14,7 @@ export const secretPaths: readonly string[] = [
   // tokens
   'auth_token', 'token', 'tokens', 'x_auth_token', 'x_service_token', 'x_subject_token', 'authorization', 'proxy_authorization', 'cookie', 'set_cookie', 'token_hash',
   // where they travel together with other things
-  'transport_url', 'access_url', 'connection_info', 'auth.identity', 'axios_config', 'config.data', 'config.headers', 'headers.authorization',
+  'transport_url', 'vendordata_dynamic_targets', 'access_url', 'connection_info', 'auth.identity', 'axios_config', 'config.data', 'config.headers', 'headers.authorization',
   // what belongs to the tenant
   'user_data', 'injected_files', 'files_to_inject', 'personality', 'admin_pass_encrypted',
   // what a guest prints and shows

@@ -6,7 +6,8 @@
  *
  *   main ── createSession per section ──┬── createPlacementClient ([placement])
  *                                       ├── createNeutronClient   ([neutron], user tokens, [service_user])
- *                                       └── createGlanceClient    (user tokens, [service_user]; its own or [neutron]'s log-in for what no user asks)
+ *                                       ├── createGlanceClient    (user tokens, [service_user]; its own or [neutron]'s log-in for what no user asks)
+ *                                       └── createVendorDataClient ([vendordata_dynamic_auth], or nobody)
  */
 export type * from './types.js';
 export { createSession, type ApplicationCredentialAuth, type Auth, type EndpointOptions, type PasswordAuth, type Session, type SessionOptions } from './session.js';
@@ -14,4 +15,5 @@ export type { TlsOptions } from './http.js';
 export { createPlacementClient, type PlacementOptions } from './placement.js';
 export { createNeutronClient, type NeutronOptions } from './neutron.js';
 export { createGlanceClient, type GlanceOptions } from './glance.js';
+export { createVendorDataClient, type VendorDataClient } from './vendor-data.js';
 export { faultTypeOfError } from './failure.js';

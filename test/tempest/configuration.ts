@@ -51,7 +51,9 @@ export async function tempestConfiguration(lab: LabSession, folder: string, flag
     'compute-feature-enabled': {
       ...flags,
       config_drive: true, metadata_service: false, personality: true, hostname_fqdn_sanitization: true, enable_instance_password: true,
-      disk_config: true, stable_rescue: true, ide_bus: false, unified_limits: false,
+      disk_config: true, ide_bus: false, unified_limits: false,
+      // Works here on virtio, SATA, NVMe and as a CD, but this flag of Tempest's also means buses that bhyve does not have (SCSI and USB disks).
+      stable_rescue: false,
       cold_migration: false, shelve_migrate: false, live_migration: false, block_migration_for_live_migration: false, volume_backed_live_migration: false,
       attach_encrypted_volume: false, volume_multiattach: false,
     },

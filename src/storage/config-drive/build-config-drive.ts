@@ -18,10 +18,13 @@ export function buildConfigDrive(input: ConfigDriveInput): ReadonlyMap<string, U
     if (input.userData !== null) files.set(`${folder}/user_data`, input.userData);
     if (hasSince(version, '2013-10-17') && input.vendorData !== null) files.set(`${folder}/vendor_data.json`, json(input.vendorData));
     if (hasSince(version, '2015-10-15')) files.set(`${folder}/network_data.json`, network);
-    if (hasSince(version, '2016-10-06')) files.set(`${folder}/vendor_data2.json`, json(input.vendorData === null ? {} : { static: input.vendorData }));
+    if (hasSince(version, '2016-10-06')) files.set(`${folder}/vendor_data2.json`, json(vendorData2(input)));
   }
   input.injectedFiles.forEach(([, content], index) => files.set(`openstack${contentPathOf(index)}`, content));
   return files;
 }
+
+/** `static` is StaticJSON's name; a target of that name is not heard. */
+const vendorData2 = ({ vendorData, dynamicVendorData }: ConfigDriveInput): unknown => ({ ...dynamicVendorData, ...(vendorData === null ? {} : { static: vendorData }) });
 
 const json = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value), 'utf8');

@@ -22,6 +22,8 @@ export interface InstanceExtras {
   /** [api]dhcp_domain; '' for none. */
   readonly dhcpDomain: string;
   readonly vendorData: Readonly<Record<string, unknown>> | null;
+  /** Of DynamicJSON, by target; absent: none. */
+  readonly dynamicVendorData?: Readonly<Record<string, unknown>>;
   readonly randomSeed: Uint8Array;
 }
 
@@ -37,7 +39,7 @@ export function configDriveInput(instance: Instance, extras: InstanceExtras): Co
     ephemeralDevice: instance.maybe('default_ephemeral_device') ?? null, swapDevice: instance.maybe('default_swap_device') ?? null,
     securityGroups: (instance.maybe('security_groups')?.maybe('objects') ?? []).map((group) => group.maybe('name') ?? ''), ec2: ec2Of(instance),
     userData: userData === null ? null : Buffer.from(userData, 'base64'), injectedFiles: extras.injectedFiles, adminPassword: extras.adminPassword,
-    networkInfo: extras.networkInfo, vendorData: extras.vendorData, randomSeed: extras.randomSeed, devices: devicesOf(instance),
+    networkInfo: extras.networkInfo, vendorData: extras.vendorData, dynamicVendorData: extras.dynamicVendorData ?? {}, randomSeed: extras.randomSeed, devices: devicesOf(instance),
   };
 }
 
@@ -85,6 +87,8 @@ export interface ConfigDriveWriterOptions {
   readonly dhcpDomain: string;
   /** Parsed content of [api]vendordata_jsonfile_path; {} when not set, null: no vendor data at all. */
   readonly vendorData?: Readonly<Record<string, unknown>> | null;
+  /** Asked for each drive that is written; null: DynamicJSON is not wanted. */
+  readonly dynamicVendorData?: { fetch(instance: Instance): Promise<Readonly<Record<string, unknown>>> } | null;
   readonly randomSeed?: () => Uint8Array;
 }
 
@@ -104,13 +108,13 @@ export interface ConfigDriveWriter {
 
 /** What compute/ calls. */
 export function createConfigDriveWriter(options: ConfigDriveWriterOptions): ConfigDriveWriter {
-  const { host, folderOf, forceConfigDrive, dhcpDomain, vendorData = {}, randomSeed = () => randomBytes(512) } = options;
+  const { host, folderOf, forceConfigDrive, dhcpDomain, vendorData = {}, dynamicVendorData = null, randomSeed = () => randomBytes(512) } = options;
   return {
     isRequired: (instance, properties) => isRequired(instance, properties, forceConfigDrive),
     write: async ({ instance, isForRescue = false, ...given }) => {
       const instanceFolder = await folderOf(instance.get('uuid') as InstanceUuid);
       const path = `${instanceFolder}/${isForRescue ? rescueDriveName : configDriveName}`;
-      const input = configDriveInput(instance, { ...given, dhcpDomain, vendorData, randomSeed: randomSeed() });
+      const input = configDriveInput(instance, { ...given, dhcpDomain, vendorData, dynamicVendorData: (await dynamicVendorData?.fetch(instance)) ?? {}, randomSeed: randomSeed() });
       await writeConfigDrive(host, { instanceFolder, path, input });
       return path;
     },

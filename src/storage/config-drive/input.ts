@@ -53,6 +53,8 @@ export interface ConfigDriveInput {
   readonly networkInfo: readonly ConfigDriveVif[];
   /** [api]vendordata_jsonfile_path's content; {} when not set, null when the operator wants none. */
   readonly vendorData: Readonly<Record<string, unknown>> | null;
+  /** What the targets of [api]vendordata_dynamic_targets say, by name. */
+  readonly dynamicVendorData: Readonly<Record<string, unknown>>;
   /** 512 octets that nobody can guess. */
   readonly randomSeed: Uint8Array;
   /** Tagged disks and interfaces. */

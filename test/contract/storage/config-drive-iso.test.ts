@@ -19,7 +19,7 @@ const input: ConfigDriveInput = {
   uuid: '69e439e8-259a-443a-876b-62979aca17c9', name: 'web', hostname: 'web.novalocal', projectId: 'p', launchIndex: 0, availabilityZone: 'nova', reservationId: 'r-1', metadata: {},
   keyPair: null, flavorName: 'm1.nano', rootDeviceName: '/dev/vda', ephemeralDevice: null, swapDevice: null, securityGroups: [],
   ec2: { instanceId: 'i-00000001', amiId: null, kernelId: null, ramdiskId: null }, userData: Buffer.from('#cloud-config\n'), injectedFiles: [['../../../../tmp/x', Buffer.from('injected')]],
-  adminPassword: 's3cret', networkInfo: [], vendorData: {}, randomSeed: new Uint8Array(512), devices: [],
+  adminPassword: 's3cret', networkInfo: [], vendorData: {}, dynamicVendorData: {}, randomSeed: new Uint8Array(512), devices: [],
 };
 const host = (searchPath?: string): ReturnType<typeof createHost> =>
   createHost({ path: searchPath ?? '/usr/sbin:/usr/bin:/sbin:/bin', deviceRoot: '/dev', clock: systemClock, log: recordingLog().log, metrics: noMetrics });

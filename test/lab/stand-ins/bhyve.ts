@@ -115,7 +115,10 @@ async function runMachine(node: StandInNode, plan: Plan, folder: string, saved: 
   });
   writeVm(node, plan.name, { qemuPid: machine.pid, control: `${folder}/control` });
   if (plan.screen?.password !== undefined) await machine.command('set_password', { protocol: 'vnc', password: plan.screen.password.slice(0, 8) });
-  if (saved !== undefined) await restoreGuest(plan, machine, saved, folder);
+  if (saved !== undefined) await restoreGuest(plan, machine, saved, folder).catch((error: unknown) => {
+    console.close(); // or the null modem would lead to a terminal that the next one gets
+    throw error;
+  });
   else if (plan.screen?.waits === true) void screen?.firstViewer.then(async () => machine.command('cont')).catch(() => undefined);
   catchSignals(machine, end);
   process.title = `bhyve: ${plan.name}`;

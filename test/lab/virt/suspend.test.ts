@@ -73,6 +73,9 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     expect(await driver.hasSave(guest.instance)).toBe(false);
   });
 
+  // What goes wrong does so alike on all of them.
+  if (profile !== 'snapshot-15') return;
+
   test('a save that bhyve gives up lets the guest count on', async () => {
     wish('full_after="1048576"');
     await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed' });

@@ -71,6 +71,13 @@ describe('a config drive', () => {
     expect(read(drive, 'openstack/latest/vendor_data.json')).toEqual({ ntp: ['192.0.2.1'] });
     expect(read(drive, 'openstack/latest/vendor_data2.json')).toEqual({ static: { ntp: ['192.0.2.1'] } });
   });
+
+  test('tells what targets say in the second form only, and none of them in the place of the static one', () => {
+    const dynamic = { test: { a: 1 }, static: { b: 2 } };
+    const both = buildConfigDrive({ ...input, vendorData: { ntp: [] }, dynamicVendorData: dynamic });
+    expect([read(both, 'openstack/latest/vendor_data.json'), read(both, 'openstack/latest/vendor_data2.json')]).toEqual([{ ntp: [] }, { test: { a: 1 }, static: { ntp: [] } }]);
+    expect(read(buildConfigDrive({ ...input, vendorData: null, dynamicVendorData: dynamic }), 'openstack/latest/vendor_data2.json')).toEqual(dynamic);
+  });
 });
 
 describe('a config drive is needed', () => {
