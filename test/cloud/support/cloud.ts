@@ -35,6 +35,11 @@ export interface ServerPlan {
   readonly host?: string;
 }
 
+interface ActionEvent { readonly event: string; readonly result: string | null; readonly details?: string | null; readonly traceback: string | null }
+
+/** How long an event of an action may stay open after the server has its state. */
+const eventLimitMs = 30_000;
+
 export interface FlavorPlan {
   readonly name: string;
   readonly ram?: number;
@@ -147,15 +152,21 @@ function serversOf(admin: Session, demo: Session) {
       const made = await as.get<{ servers: { id: string }[] }>(`${nova}/servers?reservation_id=${String(reservation)}`);
       return made.servers.map(({ id }) => id);
     },
-    /** The events of a server's newest action of this name, `EVENT: RESULT`; and what an admin reads of a failure. */
+    /** The events of a server's newest action of this name, once all have a result, as `EVENT: RESULT`; and what an admin reads of a failure. */
     async lastAction(id: string, name: string): Promise<{ events: string[]; details: string }> {
       const { instanceActions } = await admin.get<{ instanceActions: { action: string; request_id: string }[] }>(`${nova}/servers/${id}/os-instance-actions`);
       const found = instanceActions.find(({ action }) => action === name);
       if (found === undefined) throw new Error(`server ${id} has no action ${name}`);
-      const { instanceAction } = await admin.get<{ instanceAction: { events: { event: string; result: string | null; details?: string | null; traceback: string | null }[] } }>(`${nova}/servers/${id}/os-instance-actions/${found.request_id}`);
+      const look = async (): Promise<ActionEvent[]> =>
+        (await admin.get<{ instanceAction: { events: ActionEvent[] } }>(`${nova}/servers/${id}/os-instance-actions/${found.request_id}`)).instanceAction.events;
+      // A compute ends its event after it has saved the state that the caller may have waited for.
+      const events = await until(eventLimitMs, () => `an event of ${name} has no result`, async () => {
+        const now = await look();
+        return now.length > 0 && now.every(({ result }) => result !== null) ? now : null;
+      }, 200);
       return {
-        events: instanceAction.events.map(({ event, result }) => `${event}: ${String(result)}`),
-        details: instanceAction.events.map(({ details, traceback }) => `${details ?? ''} ${traceback ?? ''}`).join('\n'),
+        events: events.map(({ event, result }) => `${event}: ${String(result)}`),
+        details: events.map(({ details, traceback }) => `${details ?? ''} ${traceback ?? ''}`).join('\n'),
       };
     },
     remove: async (id: string, as: Session = demo): Promise<void> => { await orNull(as.remove(`${nova}/servers/${id}`)); },
@@ -185,9 +196,6 @@ function serversOf(admin: Session, demo: Session) {
       (await demo.post<{ remote_console: { url: string } }>(`${nova}/servers/${id}/remote-consoles`, { remote_console: { protocol: 'serial', type: 'serial' } })).remote_console.url,
     actions: async (id: string): Promise<{ action: string; request_id: string; message: string | null }[]> =>
       (await admin.get<{ instanceActions: { action: string; request_id: string; message: string | null }[] }>(`${nova}/servers/${id}/os-instance-actions`)).instanceActions,
-    /** The events of one action, with the traceback an admin sees. */
-    events: async (id: string, request: string): Promise<{ event: string; result: string | null; host: string }[]> =>
-      (await admin.get<{ instanceAction: { events: { event: string; result: string | null; host: string }[] } }>(`${nova}/servers/${id}/os-instance-actions/${request}`)).instanceAction.events,
   };
 }
 

@@ -21,9 +21,8 @@ export function waitImage({ cloud }: Lab, id: string, isThere: (image: Image | n
 export const waitActive = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image?.status === 'active', 'active');
 export const waitImageGone = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image === null, 'that it is gone');
 
-/** How the newest action of this kind ended. */
-export async function resultOf({ cloud }: Lab, server: string, action: string): Promise<string | null> {
-  const [newest] = (await cloud.servers.actions(server)).filter((one) => one.action === action);
-  const [event] = newest === undefined ? [] : await cloud.servers.events(server, newest.request_id);
-  return event?.result ?? null;
+/** How the newest action of this kind ended, once it has. */
+export async function resultOf({ cloud }: Lab, server: string, action: string): Promise<string | undefined> {
+  const { events: [newest = ''] } = await cloud.servers.lastAction(server, action);
+  return newest.split(': ')[1];
 }
