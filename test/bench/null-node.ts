@@ -28,7 +28,7 @@ export function createNullNode(name: string, folder: string): NullNode {
   chmodSync(program, 0o755);
   for (const tool of tools) symlinkSync('null-host.pl', join(path, 'bin', tool));
   for (const file of ['BHYVE_UEFI_CODE.fd', 'BHYVE_UEFI_VARS.fd']) writeFileSync(join(path, 'firmware', file), 'null');
-  copyFileSync(join(repository, 'test/lab/dmesg.boot'), join(path, 'run/dmesg.boot'));
+  copyFileSync(join(repository, 'test/lab/dmesg-amd.boot'), join(path, 'run/dmesg.boot'));
   writeFileSync(join(path, 'pool/null/.properties'), 'type\tfilesystem\n');
   return {
     name, path, deviceRoot: join(path, 'dev'), firmwareDir: join(path, 'firmware'), zfsRoot: 'null/nova', statePath: join(path, 'state'), bridge: 'br-physnet1', uplink: 'uplink0',
