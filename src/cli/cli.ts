@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { defaultConfigFile, loadConfig, type LoadedConfig } from '../config/index.js';
 import { systemClock } from '../lib/clock.js';
-import { AgentError } from '../lib/errors.js';
+import { AgentError, messageChain } from '../lib/errors.js';
 import type { NodeView, OpenNode } from './node-view.js';
 import type { Output } from './output.js';
 
@@ -115,7 +115,5 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
 /** The chain of messages; a bug shows its stack. */
 function describe(error: unknown): string {
   if (!(error instanceof AgentError)) return error instanceof Error ? (error.stack ?? error.message) : String(error);
-  const causes: string[] = [];
-  for (let cause = error.cause; cause instanceof Error && causes.length < 4; cause = cause.cause) causes.push(cause.message);
-  return [error.message, ...causes].join(': ');
+  return messageChain(error);
 }

@@ -42,6 +42,13 @@ export class AgentError extends Error {
 /** The `code` of an AgentError, or undefined for anything else. */
 export const codeOf = (error: unknown): string | undefined => (error instanceof AgentError ? error.code : undefined);
 
+/** The messages of an error and of at most four causes behind it, the outermost first. */
+export function messageChain(error: Error): string {
+  const words = [error.message];
+  for (let cause = error.cause; cause instanceof Error && words.length < 5; cause = cause.cause) words.push(cause.message);
+  return words.join(': ');
+}
+
 /** The fault nearest to the surface of an error's cause chain, if any error in it has one. */
 export function wireFaultOf(error: unknown): NovaFault | undefined {
   let current = error;

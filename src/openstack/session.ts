@@ -74,7 +74,9 @@ export interface Session {
   forget(token: string): void;
   /** Base URL without a slash and without a version at the end. AgentError `endpoint-not-found`. */
   endpoint(options: EndpointOptions, signal?: AbortSignal): Promise<string>;
-  /** Sends with our token; once more with a new one after a 401. */
+  /** Calls `work` with our token; once more with a new one after a 401. */
+  withToken(work: (token: string) => Promise<HttpAnswer>, signal?: AbortSignal): Promise<HttpAnswer>;
+  /** Sends with our token, as `withToken` does. */
   send(request: Omit<HttpRequest, 'base' | 'service'>, options: EndpointOptions): Promise<HttpAnswer>;
   readonly http: Http;
   close(): void;
@@ -119,19 +121,22 @@ export function createSession(options: SessionOptions): Session {
     throw new AgentError('endpoint-not-found', `Keystone's catalogue has no ${where.serviceType} endpoint for the configured region and interfaces`, {
       retry: 'later', details: { section: options.section, region: where.regionName ?? null, interfaces: interfacesOf(where) } });
   };
+  const withToken = async (work: (token: string) => Promise<HttpAnswer>, signal?: AbortSignal): Promise<HttpAnswer> => {
+    for (let isSecond = false; ; isSecond = true) {
+      const { token } = await login(signal);
+      const answer = await work(token);
+      if (answer.status !== 401 || isSecond) return answer;
+      forget(token);
+    }
+  };
   return {
-    section: options.section, http, forget, endpoint,
+    section: options.section, http, forget, endpoint, withToken,
     token: async (signal) => (await login(signal)).token,
     isAdmin: async (signal) => (await login(signal)).isAdmin,
-    send: async (request, where) => {
-      for (let isSecond = false; ; isSecond = true) {
-        const base = await endpoint(where, request.signal);
-        const { token } = await login(request.signal);
-        const answer = await http.exchange({ ...request, base, service: where.serviceType, headers: { ...request.headers, 'X-Auth-Token': token } });
-        if (answer.status !== 401 || isSecond) return answer;
-        forget(token);
-      }
-    },
+    send: (request, where) => withToken(async (token) => {
+      const base = await endpoint(where, request.signal);
+      return http.exchange({ ...request, base, service: where.serviceType, headers: { ...request.headers, 'X-Auth-Token': token } });
+    }, request.signal),
     close: () => http.close(),
   };
 }

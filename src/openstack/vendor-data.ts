@@ -42,7 +42,9 @@ export function createVendorDataClient(options: VendorDataOptions): VendorDataCl
 
   async function post({ name, url }: Target, body: unknown): Promise<unknown> {
     const request = { service: `vendordata ${name}`, method: 'POST', base: url, path: '', body } as const;
-    const answer = await withToken(session, (token) => http.exchange({ ...request, headers: { 'Content-Type': 'application/json', 'User-Agent': 'openstack-nova-vendordata', ...token } }));
+    const send = (token: Readonly<Record<string, string>>): Promise<HttpAnswer> =>
+      http.exchange({ ...request, headers: { 'Content-Type': 'application/json', 'User-Agent': 'openstack-nova-vendordata', ...token } });
+    const answer = await (session === null ? send({}) : session.withToken((token) => send({ 'X-Auth-Token': token })));
     if (!isSuccess(answer)) throw failFrom(request, answer);
     if (answer.body === '' || answer.body === undefined) return {};
     // JSON comes parsed; what is still text was none.
@@ -79,17 +81,6 @@ function targetsOf(texts: readonly string[], log: Logger): readonly Target[] {
     else targets.set(name, { name, url: rest.join('@') });
   }
   return [...targets.values()];
-}
-
-/** With our token if we have a log-in; once more with a new one after a 401. */
-async function withToken(session: Session | null, send: (header: Readonly<Record<string, string>>) => Promise<HttpAnswer>): Promise<HttpAnswer> {
-  if (session === null) return send({});
-  for (let isSecond = false; ; isSecond = true) {
-    const token = await session.token();
-    const answer = await send({ 'X-Auth-Token': token });
-    if (answer.status !== 401 || isSecond) return answer;
-    session.forget(token);
-  }
 }
 
 const bodyOf = (instance: NovaObjectOf<'Instance'>): Readonly<Record<string, unknown>> => ({

@@ -8,7 +8,8 @@
  * The mark `suspending` is on disk before bhyve is asked: up to 14 bhyve ends a save with 0 as it ends a reboot, and only the mark keeps the supervisor from
  * starting the guest cold over its own save. The save becomes one by the last rename; until then a repetition of the call goes on from what it finds.
  */
-import { AgentError } from '../../lib/errors.js';
+import { withTimeout } from '../../lib/clock.js';
+import { AgentError, codeOf } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import type { HypervisorDriver } from '../types.js';
@@ -82,15 +83,11 @@ async function withdraw(deps: LifecycleDeps, instance: InstanceUuid): Promise<bo
 /** At a start of the agent: a mark that no save is behind would make the guest's next reboot its end. One that bhyve is at stays. */
 export async function withdrawIfIdle(deps: LifecycleDeps, instance: InstanceUuid): Promise<void> {
   if (!(await deps.host.files.exists(deps.files.paths(instance).suspendMarker))) return;
-  const limit = new AbortController();
-  const timer = deps.clock.after(15_000, () => limit.abort(new AgentError('timeout', 'the save goes on')));
   try {
-    if ((await watchSave(deps, instance, limit.signal)) === 'goes-on') await withdraw(deps, instance);
+    if ((await withTimeout(deps.clock, 15_000, 'watching a save', (signal) => watchSave(deps, instance, signal))) === 'goes-on') await withdraw(deps, instance);
   } catch (err) {
-    if (!limit.signal.aborted) throw err;
+    if (codeOf(err) !== 'timeout') throw err;
     deps.log.info({ instance }, 'a save of the guest goes on');
-  } finally {
-    timer.cancel();
   }
 }
 

@@ -4,7 +4,7 @@
  *
  * It runs beside the agent and its guests, in a folder of its own, and takes away what it made: guests, taps, files.
  */
-import { AgentError, codeOf } from '../../../lib/errors.js';
+import { AgentError, codeOf, messageChain } from '../../../lib/errors.js';
 import type { InstanceUuid } from '../../../lib/ids.js';
 import type { FolderClaim, Host } from '../../../host/index.js';
 import type { SaveFamily } from '../../saves/index.js';
@@ -112,7 +112,7 @@ async function tryAll(stage: Stage, note: (text: string) => void): Promise<Found
       return true;
     } catch (error) {
       if (stage.signal.aborted || !(error instanceof AgentError)) throw error;
-      trials.push({ title: trial.title, outcome: 'failed', reason: inWords(error) });
+      trials.push({ title: trial.title, outcome: 'failed', reason: messageChain(error).slice(0, 500) }); // bhyve's own words are in a cause
       return false;
     }
   };
@@ -133,13 +133,6 @@ async function tryAll(stage: Stage, note: (text: string) => void): Promise<Found
   }
   if (!(await attempt(wholeTrial(models, family ?? 'structs')))) return verdict(false, lastReason());
   return verdict(true, '', [...models]);
-}
-
-/** The chain of messages: bhyve's own words are in a cause. */
-function inWords(error: AgentError): string {
-  const words = [error.message];
-  for (let cause = error.cause; cause instanceof Error && words.length < 4; cause = cause.cause) words.push(cause.message);
-  return words.join(': ').slice(0, 500);
 }
 
 /** Boots, counts, saves, restores, counts on. Gives the family of the files. */
