@@ -20,7 +20,7 @@ test.for(['is stopped', 'is killed'] as const)('a guest keeps its pid and goes o
   await agent.waitUp(cloud);
   expect(agent.pid()).not.toBe(agentPid);
   expect((await guestPids(node)).get(id)).toBe(pid);
-  const after = await until(10_000, () => 'the guest has stopped counting', async () => {
+  const after = await until(120_000, () => 'the guest has stopped counting', async () => {
     const now = await askGuest(node, address);
     return now.tick > before.tick ? now : null;
   });
@@ -37,7 +37,7 @@ test('a guest that powers itself off while the agent is away is SHUTOFF when the
   const { id } = await boot({ userData: 'guest-action=poweroff-after=6\n' });
   await cloud.servers.waitConsole(id, /guest: ready/);
   await agent.kill();
-  await until(60_000, () => 'the guest does not end', async () => !(await guestPids(node)).has(id));
+  await until(120_000, () => 'the guest does not end', async () => !(await guestPids(node)).has(id));
   agent.start();
   await agent.waitUp(cloud);
   await cloud.servers.waitStatus(id, 'SHUTOFF');

@@ -76,5 +76,5 @@ test('a server goes back and forth between the checkpoints of two branches; one 
 
   await cloud.servers.remove(id);
   await cloud.servers.waitGone(id);
-  await until(90_000, () => 'datasets of the server are left', async () => (await datasets(id)).length === 0);
+  await until(180_000, () => 'datasets of the server are left', async () => (await datasets(id)).length === 0);
 }, 600_000);

@@ -11,7 +11,7 @@ const lab = useLab();
 const neutron = `${endpoints.neutron}/v2.0`;
 
 const addressesOf = async (cloud: Cloud, id: string): Promise<string[]> => Object.values((await cloud.servers.show(id))?.addresses ?? {}).flat().map(({ addr }) => addr).sort();
-const shows = (cloud: Cloud, id: string, wanted: readonly string[], limitMs = 30_000): Promise<unknown> => {
+const shows = (cloud: Cloud, id: string, wanted: readonly string[], limitMs = 120_000): Promise<unknown> => {
   let last: readonly string[] = [];
   return until(limitMs, () => `the server shows ${last.join(', ')}; expected ${wanted.join(', ')}`, async () => {
     last = await addressesOf(cloud, id);

@@ -90,7 +90,7 @@ test("a server's life is told in both forms, and its config drive has the vendor
   const all: Heard[] = [];
   const names = (topic: string): string[] => all.filter(({ queue }) => queue === `${topic}.info`).map(({ event_type: type }) => type);
   const wanted = ['create.start', 'create.end', 'power_off.start', 'power_off.end', 'delete.start', 'shutdown.start', 'shutdown.end', 'delete.end'];
-  await until(20_000, () => `heard ${names(topics.old).join(', ')}`, async () => {
+  await until(120_000, () => `heard ${names(topics.old).join(', ')}`, async () => {
     all.push(...await heard());
     return names(topics.old).includes('compute.instance.delete.end') && names(topics.versioned).includes('instance.delete.end') ? true : null;
   });

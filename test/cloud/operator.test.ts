@@ -53,7 +53,7 @@ test('a disabled service gets no servers, says so in Placement, and gets them ag
   const hasTrait = async (): Promise<boolean> => (await cloud.placement.traits(uuid)).includes(trait);
   await cloud.compute.setService(service!.id, { status: 'disabled', disabled_reason: 'a test' });
   try {
-    await until(20_000, () => `${trait} does not appear`, hasTrait);
+    await until(120_000, () => `${trait} does not appear`, hasTrait);
     const [id] = await create();
     const failed = await cloud.servers.waitStatus(id!, 'ERROR');
     expect(failed.fault!.message).toContain('No valid host');
@@ -61,7 +61,7 @@ test('a disabled service gets no servers, says so in Placement, and gets them ag
   } finally {
     await cloud.compute.setService(service!.id, { status: 'enabled' });
   }
-  await until(20_000, () => `${trait} does not go away`, async () => !(await hasTrait()));
+  await until(120_000, () => `${trait} does not go away`, async () => !(await hasTrait()));
   await boot();
 });
 

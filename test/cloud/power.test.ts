@@ -49,7 +49,7 @@ test('a guest that powers itself off becomes SHUTOFF without anybody asking, and
   const { cloud, node, boot } = lab();
   const { id, address } = await boot({ userData: 'guest-action=poweroff-after=2\n' });
   await cloud.servers.waitConsole(id, /guest: action poweroff/);
-  await cloud.servers.waitStatus(id, 'SHUTOFF', 60_000);
+  await cloud.servers.waitStatus(id, 'SHUTOFF');
   expect((await guestPids(node)).size).toBe(0);
   await cloud.servers.action(id, { 'os-start': null });
   await cloud.servers.waitStatus(id, 'ACTIVE');

@@ -14,7 +14,7 @@ const traces = async (): Promise<string[]> => (await leaksOf(lab().cloud, lab().
 async function waitOffloaded(id: string): Promise<void> {
   await lab().cloud.servers.waitUntil(id, 'SHELVED_OFFLOADED on no host', (server) =>
     server.status === 'SHELVED_OFFLOADED' && server['OS-EXT-STS:task_state'] === null && server['OS-EXT-SRV-ATTR:host'] === null);
-  await until(20_000, () => 'something of the server is left on the host', async () => (await traces()).length === 0);
+  await until(120_000, () => 'something of the server is left on the host', async () => (await traces()).length === 0);
 }
 
 async function shelvedImage(id: string): Promise<string> {
@@ -93,7 +93,7 @@ test('a server may stay here shelved, start again, be offloaded by the operator 
     const image = await shelvedImage(id);
     await cloud.images.setProperty(image, 'hw_mem_encryption', 'true');
     await cloud.servers.action(id, { unshelve: null });
-    await until(60_000, () => 'the unshelve is not refused', async () => (await cloud.servers.actions(id)).find((one) => one.action === 'unshelve')?.message ?? null);
+    await until(120_000, () => 'the unshelve is not refused', async () => (await cloud.servers.actions(id)).find((one) => one.action === 'unshelve')?.message ?? null);
     await waitOffloaded(id);
     await cloud.images.setProperty(image, 'hw_mem_encryption', null);
     await cloud.servers.action(id, { unshelve: null });

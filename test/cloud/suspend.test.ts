@@ -47,7 +47,7 @@ test('a host that has not shown that guests come back refuses to suspend, and th
   expect(result.models).toEqual(expect.arrayContaining(['virtio-blk', 'virtio-net', 'ahci', 'fbuf']));
   expect(result.models).not.toContain('nvme');
   expect(result.trials).toContainEqual(expect.objectContaining({ title: 'two virtio-net', outcome: 'passed' }));
-  await until(90_000, () => 'Placement is not told', async () => (await traits()).includes('CUSTOM_BHYVE_SAVE_RESTORE'));
+  await until(180_000, () => 'Placement is not told', async () => (await traits()).includes('CUSTOM_BHYVE_SAVE_RESTORE'));
 }, 400_000);
 
 test('a suspended server has its memory back, with two disks and two ports, after the agent was killed and the host rebooted; reboots cold, and is deleted with its save', async () => {

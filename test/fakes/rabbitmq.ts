@@ -117,7 +117,7 @@ export async function startRabbit(): Promise<Rabbit> {
       return (await isPortOpen(amqp)) && (await isPortOpen(tls));
     }, 'RabbitMQ listens', 60_000);
     // The listeners open a moment before the vhost is ready.
-    await waitUntil(() => admin(async () => true).catch(() => false), 'RabbitMQ serves', 30_000);
+    await waitUntil(() => admin(async () => true).catch(() => false), 'RabbitMQ serves', 100_000);
   }
 
   async function kill(): Promise<void> {

@@ -54,7 +54,7 @@ export async function ensureZfsFuse(): Promise<boolean> {
     // zfs-fuse ends at once when there is a pid file, also one that a killed daemon left.
     const pid = pidOfZfsFuse();
     if (pid !== 0 && isAlive(pid)) process.kill(pid, 'SIGKILL'); // alive, but deaf
-    await until(() => pid === 0 || !isAlive(pid), 15_000, 'a zfs-fuse that does not answer does not end either');
+    await until(() => pid === 0 || !isAlive(pid), 60_000, 'a zfs-fuse that does not answer does not end either');
     rmSync(pidFile, { force: true });
     // Attributes are cached for a moment only: sizes change behind the kernel's back at a rollback.
     const args = ['-p', pidFile, '--no-kstat-mount', '-a', '0.1', '-e', '1', '-m', '128'];
@@ -64,7 +64,7 @@ export async function ensureZfsFuse(): Promise<boolean> {
       child.once('error', reject);
       child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`zfs-fuse ended with ${code} as it started`))));
     });
-    await until(answers, 10_000, 'zfs-fuse does not answer');
+    await until(answers, 60_000, 'zfs-fuse does not answer');
     return true;
   });
 }
@@ -84,7 +84,7 @@ export async function stopZfsFuseIfIdle(): Promise<void> {
     const { stdout } = await run('/usr/sbin/zpool', ['list', '-H', '-o', 'name']);
     if (stdout.trim() !== '') return;
     process.kill(pid, 'SIGTERM');
-    await until(async () => !isAlive(pid), 15_000, 'zfs-fuse does not end');
+    await until(async () => !isAlive(pid), 60_000, 'zfs-fuse does not end');
     rmSync(pidFile, { force: true });
   });
 }

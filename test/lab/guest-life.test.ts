@@ -30,7 +30,7 @@ describe('a guest on stock-13.2', () => {
   afterEach(async () => {
     hand.closeConsoles();
     await destroy();
-    await until(async () => !(await hand.isTitled()), 10_000, 'bhyve does not end');
+    await until(async () => !(await hand.isTitled()), 120_000, 'bhyve does not end');
   });
   afterAll(async () => node.destroy());
 
@@ -39,11 +39,11 @@ describe('a guest on stock-13.2', () => {
     const config = writeConfig();
     const console = hand.readConsole();
     const first = await startRunning(['-k', config, uuid]);
-    await until(() => console.text().includes('tick 1'), 90_000, 'the guest does not tick');
+    await until(() => console.text().includes('tick 1'), 120_000, 'the guest does not tick');
     for (const line of [`guest: boot 1`, `guest: uuid ${uuid}`, 'guest: product OpenStack Foundation/OpenStack Nova', 'guest: disk vda serial-0123456789 134217728', 'guest: config-drive /dev/sr0',
       'guest: meta hostname guest.example', 'guest: user-data #cloud-config', `guest: net eth0 ${mac} ${address}/20 mtu 1450`]) expect(console.text()).toContain(line);
     await ok('ip', 'netns', 'exec', node.netns, 'ping', '-c', '1', '-W', '5', address);
-    await until(() => console.text().includes('guest: ssh'), 30_000, 'the guest does not serve SSH');
+    await until(() => console.text().includes('guest: ssh'), 120_000, 'the guest does not serve SSH');
     expect(await ok('ip', 'netns', 'exec', node.netns, 'bash', '-c', 'exec 3<>/dev/tcp/$0/22 && head -n 1 <&3', address)).toMatch(/^SSH-2\.0-dropbear/);
 
     const shown = await ok('ifconfig', tap);
@@ -58,7 +58,7 @@ describe('a guest on stock-13.2', () => {
     expect(await engines()).toEqual([]);
 
     const second = await startRunning(['-k', config, uuid]);
-    await until(() => /guest: boot 2[^]*tick 1/.test(console.text()), 90_000, 'the guest does not come back');
+    await until(() => /guest: boot 2[^]*tick 1/.test(console.text()), 120_000, 'the guest does not come back');
     second.process.kill('SIGTERM');
     expect(await second.ended).toEqual({ code: 1, signal: null });
     expect(console.text()).toContain('guest: power button');
@@ -146,7 +146,7 @@ describe('a guest on stock-15', () => {
     let text = '';
     const client = connect(5978, '127.0.0.1');
     client.on('data', (data) => (text += data.toString()));
-    await until(() => text.includes('guest: ready'), 90_000, 'nothing comes out of the TCP console');
+    await until(() => text.includes('guest: ready'), 120_000, 'nothing comes out of the TCP console');
     expect(await greeting(5978)).toBe('');
     running.process.kill('SIGTERM');
     expect(await running.ended).toEqual({ code: 1, signal: null });

@@ -81,7 +81,7 @@ export async function createHandHost(options: Pick<LabNodeOptions, 'name' | 'pro
     start: (args) => start(node, folder, args),
     startRunning: async (args) => {
       const running = host.start(args);
-      await until(async () => host.isTitled(), 30_000, `bhyve does not run: ${running.output()}`);
+      await until(async () => host.isTitled(), 120_000, `bhyve does not run: ${running.output()}`);
       return running;
     },
     isTitled: async () => (await place.run(['ps', '-axww', '-o', 'pid,command'])).stdout.includes(`bhyve: ${uuid} (bhyve)`),

@@ -162,7 +162,7 @@ async function killProcesses(path: string): Promise<void> {
       }
     }
     return pids.filter(isAlive).length === 0;
-  }, 10_000, `processes of ${path} do not end`);
+  }, 60_000, `processes of ${path} do not end`);
 }
 
 /** Mounts of volumes stay: their datasets keep their keys. */

@@ -21,7 +21,7 @@ const ask = async (what: 'suspend' | 'checkpoint', name: string) => hand.place.r
 const pings = async (target: string): Promise<boolean> => (await hand.place.run(['ip', 'netns', 'exec', hand.node.netns, 'ping', '-c', '2', '-i', '0.2', '-W', '1', target])).code === 0;
 const lastTick = (text: string): number => Number([...text.matchAll(/^tick (\d+)\r?\n/gm)].at(-1)?.[1] ?? 0);
 /** Waits until the guest has counted beyond a number. */
-const counts = async (console: Console, beyond: number): Promise<void> => until(() => lastTick(console.text()) > beyond, 60_000, `the guest does not count beyond ${beyond}: ${console.text().slice(-500)}`);
+const counts = async (console: Console, beyond: number): Promise<void> => until(() => lastTick(console.text()) > beyond, 120_000, `the guest does not count beyond ${beyond}: ${console.text().slice(-500)}`);
 const isEntry = (): boolean => existsSync(join(hand.node.deviceRoot, 'vmm', uuid));
 
 async function boot(): Promise<{ config: string; console: Console }> {
@@ -81,7 +81,7 @@ describe('a guest on snapshot-15', () => {
   it('goes on whatever a save runs into, keeps both cards over a restore, and is gone when bhyve is killed while it saves', async () => {
     const { config, console } = await boot();
     const goesOn = async (): Promise<void> => counts(console, lastTick(console.text()));
-    const meta = async (name: string): Promise<void> => until(() => (statSync(file(`${name}.meta`), { throwIfNoEntry: false })?.size ?? 0) > 0, 30_000, `${name}.meta stays empty`);
+    const meta = async (name: string): Promise<void> => until(() => (statSync(file(`${name}.meta`), { throwIfNoEntry: false })?.size ?? 0) > 0, 120_000, `${name}.meta stays empty`);
 
     wish('unsavable="virtio-rnd"');
     expect(await ask('suspend', 'no')).toEqual({ code: 0, stdout: '', stderr: '' });
@@ -91,7 +91,7 @@ describe('a guest on snapshot-15', () => {
 
     wish('full_after="1000000"');
     await ask('suspend', 'full');
-    await until(() => running!.output().includes('No space left on device'), 30_000, 'the disk is not full');
+    await until(() => running!.output().includes('No space left on device'), 120_000, 'the disk is not full');
     await goesOn();
     expect([statSync(file('full.meta')).size, isEntry()]).toEqual([0, true]);
 

@@ -83,7 +83,7 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
     start: () => daemons.start({ name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: stringsOf(node.env), log: logFile, cwd: node.path }),
     stop: (graceMs = 30_000) => daemons.stop(name, graceMs),
     kill: () => daemons.kill(name),
-    async waitUp(cloud, limitMs = 90_000) {
+    async waitUp(cloud, limitMs = 180_000) {
       const began = performance.now();
       let missing = '';
       await until(limitMs, () => trouble(`is not up after ${limitMs / 1000} s: ${missing}`), async () => {

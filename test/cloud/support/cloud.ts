@@ -38,7 +38,7 @@ export interface ServerPlan {
 interface ActionEvent { readonly event: string; readonly result: string | null; readonly details?: string | null; readonly traceback: string | null }
 
 /** How long an event of an action may stay open after the server has its state. */
-const eventLimitMs = 30_000;
+const eventLimitMs = 120_000;
 
 export interface FlavorPlan {
   readonly name: string;

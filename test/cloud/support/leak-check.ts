@@ -22,9 +22,9 @@ export async function leaksOf(cloud: Cloud, node: LabNode): Promise<string[]> {
 
 /**
  * Throws with the list if something is left. Waits a little, because some of it is cleaned after Nova has called the server deleted
- * (reaping of datasets is the last step of a deletion, and not in the caller's way).
+ * (reaping of datasets is the last step of a deletion, and not in the caller's way; what is busy then goes with the upkeep of every 30 s).
  */
-export async function leakCheck(cloud: Cloud, node: LabNode, limitMs = 20_000): Promise<void> {
+export async function leakCheck(cloud: Cloud, node: LabNode, limitMs = 75_000): Promise<void> {
   let left: string[] = [];
   await until(limitMs, () => `left behind on ${node.name}:\n  ${left.join('\n  ')}`, async () => {
     left = await leaksOf(cloud, node);

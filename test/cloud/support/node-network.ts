@@ -12,7 +12,7 @@ export const pings = async (node: LabNode, target: string, from?: string): Promi
   (await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', ...(from === undefined ? [] : ['-I', from]), target], 3_000)) !== null;
 
 /** ping's own line about the round trip, once an answer came. */
-export async function waitPing(node: LabNode, target: string, limitMs = 60_000): Promise<string> {
+export async function waitPing(node: LabNode, target: string, limitMs = 120_000): Promise<string> {
   return until(limitMs, () => `${target} does not answer ping from ${node.name} within ${limitMs / 1000} s`, async () => {
     const output = await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', target], 3_000);
     return output?.split('\n').find((line) => line.includes('time=')) ?? null;
@@ -20,7 +20,7 @@ export async function waitPing(node: LabNode, target: string, limitMs = 60_000):
 }
 
 /** What the lab guest says on its port 7: how often it has booted from this disk, and the seconds it has counted since. */
-export async function askGuest(node: LabNode, target: string, limitMs = 30_000): Promise<{ boot: number; tick: number; uuid: string }> {
+export async function askGuest(node: LabNode, target: string, limitMs = 120_000): Promise<{ boot: number; tick: number; uuid: string }> {
   return until(limitMs, () => `the guest at ${target} does not tell its counters within ${limitMs / 1000} s`, async () => {
     const output = await inNode(node, ['bash', '-c', 'exec 3<>/dev/tcp/$0/7 && head -n 1 <&3', target], 3_000);
     const found = /boot (\d+) tick (\d+) uuid (\S+)/.exec(output ?? '');

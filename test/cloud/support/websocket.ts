@@ -11,7 +11,7 @@ export interface ByteStream {
   close(): void;
 }
 
-const limitMs = 20_000;
+const limitMs = 60_000;
 
 function open(proxyUrl: string, path: string): Promise<Socket> {
   const { hostname, port, origin } = new URL(proxyUrl);

@@ -31,7 +31,7 @@ const isAlive = (pid: number): boolean => {
     return false;
   }
 };
-async function until(condition: () => boolean | Promise<boolean>, ms = 5000): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> {
   const end = performance.now() + ms;
   while (!(await condition())) {
     if (performance.now() > end) expect.fail('the state did not come');

@@ -37,7 +37,7 @@ async function use(profile: Profile): Promise<void> {
 afterEach(async () => {
   for (const child of started.splice(0)) {
     child.kill('SIGKILL');
-    await until(() => child.exitCode !== null || child.signalCode !== null, 10_000, 'a bhyve does not end');
+    await until(() => child.exitCode !== null || child.signalCode !== null, 120_000, 'a bhyve does not end');
   }
 });
 
@@ -58,7 +58,7 @@ async function start(recording: Recording, name = 'vm1'): Promise<Guest> {
       resolve({ code: code ?? (signal === 'SIGSEGV' ? 139 : 134), stdout, stderr });
     });
   });
-  await until(async () => isOver || (await isTitled(name)), 30_000, `bhyve does not run: ${stderr}`);
+  await until(async () => isOver || (await isTitled(name)), 120_000, `bhyve does not run: ${stderr}`);
   return { recording, ended };
 }
 
@@ -75,7 +75,7 @@ const forceOff = async (name: string): Promise<void> => {
   expect((await place.run(['bhyvectl', `--vm=${name}`, '--force-poweroff'])).code).toBe(0);
 };
 const sizeOf = (name: string): number => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? -1;
-const written = async (name: string): Promise<void> => until(() => sizeOf(`${name}.meta`) > 0, 10_000, `${name}.meta stays empty`);
+const written = async (name: string): Promise<void> => until(() => sizeOf(`${name}.meta`) > 0, 120_000, `${name}.meta stays empty`);
 const entries = (): string[] => (existsSync(join(open.node.deviceRoot, 'vmm')) ? readdirSync(join(open.node.deviceRoot, 'vmm')) : []);
 
 /** A guest that was not recorded. */

@@ -8,7 +8,7 @@ import { readSaveIdentity } from '../../../src/virt/bhyve/save-identity.js';
 import { waitUntil } from '../../fakes/wait-until.js';
 import { createLabHost, type LabGuest, type LabHost } from './lab-guest.js';
 
-const bootMs = 90_000;
+const bootMs = 180_000;
 const quiet = new AbortController().signal;
 const disks = { root: 'as it was' };
 const models = ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci', 'fbuf', 'xhci'];
@@ -26,7 +26,7 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
   };
   const log = async (): Promise<string> => (await driver.consoleLog(guest.instance, null)) ?? '';
   const lastTick = async (): Promise<number> => Number([...(await log()).matchAll(/^tick (\d+)/gm)].at(-1)?.[1] ?? 0);
-  const counts = async (beyond: number): Promise<void> => waitUntil(async () => (await lastTick()) > beyond, `it counts beyond ${beyond}`, 60_000);
+  const counts = async (beyond: number): Promise<void> => waitUntil(async () => (await lastTick()) > beyond, `it counts beyond ${beyond}`, 120_000);
   /** It never booted again: what it counts was in its memory. */
   const expectFirstBoot = async (): Promise<void> => {
     const text = await log();
@@ -69,7 +69,7 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     await driver.resume(guest.instance, { disks, signal: quiet });
     await counts(saved + 1);
     await expectFirstBoot();
-    await waitUntil(() => guest.pings(), 'it answers', 30_000);
+    await waitUntil(() => guest.pings(), 'it answers', 120_000);
     expect(await driver.hasSave(guest.instance)).toBe(false);
   });
 

@@ -579,6 +579,15 @@ describe('burying', () => {
     expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
   });
 
+  test('waits a little for what a reader of the pool holds for a moment', async () => {
+    await storage.buryDisks(ONE);
+    let refusals = 3;
+    host.tool('zfs', ({ args }) => (args[0] === 'destroy' && refusals-- > 0 ? { code: 1, stderr: `cannot destroy '${args.at(-1)!}': dataset is busy\n` } : zfs.run(args)));
+    expect(await storage.reap()).toEqual({ destroyed: 1, left: 0 });
+    expect(graves()).toEqual([]);
+    expect(lines().filter((line) => line['level'] === 40)).toEqual([]);
+  });
+
   test('never destroys a dataset without our mark, nor what is cloned from a buried disk', async () => {
     await storage.buryDisks(ONE);
     const grave = graves()[0]!;
