@@ -6,7 +6,7 @@ import { taskStates, vmStates, type NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { powerStates } from '../virt/index.js';
 import { hardRebootTasks, softRebootTasks } from '../instances/index.js';
-import { isInstanceGone, isTaskStateConflict } from './error-text.js';
+import { isDeletedMeanwhile, isInstanceGone, isTaskStateConflict } from './error-text.js';
 import { stopOptions } from './grace.js';
 import { endGuest } from './machine-steps.js';
 import { bringUp, powerAttributes } from './power-steps.js';
@@ -48,6 +48,7 @@ async function reboot(operation: Operation<Args>): Promise<null> {
   try {
     await act(operation, vifs, isSoft);
   } catch (error) {
+    if (isDeletedMeanwhile(error)) return null;
     if (isInstanceGone(error) || isTaskStateConflict(error)) throw error;
     await settleFailure(operation, error);
     return null;

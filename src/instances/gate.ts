@@ -5,8 +5,8 @@
  *   request ──┼─ refused: the agent is shutting down
  *             └─ accepted ──▶ waiting ──▶ running ──▶ over
  *
- * A delete does not wait for a build, a rebuild, a rescue, or for an image that takes hours: it asks what runs to stop (its AbortSignal
- * fires), then takes its turn. Every outcome is logged alike.
+ * A delete does not wait for a build, a rebuild, a rescue, an image that takes hours, or a guest that takes its time to shut down: it asks
+ * what runs to stop (its AbortSignal fires), then takes its turn. Every outcome is logged alike.
  */
 import { AgentError } from '../lib/errors.js';
 import type { InstanceUuid } from '../lib/ids.js';
@@ -45,7 +45,7 @@ export interface Gate {
 }
 
 /** Long work whose result nobody wants once the instance is to go. */
-const yieldsToDelete: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'rescue', 'snapshot', 'shelve', 'unshelve']);
+const yieldsToDelete: ReadonlySet<GateKind> = new Set(['build', 'rebuild', 'rescue', 'snapshot', 'shelve', 'unshelve', 'stop', 'reboot']);
 const yieldsToSoftDelete: ReadonlySet<GateKind> = new Set(['snapshot']);
 const nothing: ReadonlySet<GateKind> = new Set();
 const yieldsTo = (kind: GateKind): ReadonlySet<GateKind> => (kind === 'delete' ? yieldsToDelete : kind === 'soft-delete' ? yieldsToSoftDelete : nothing);

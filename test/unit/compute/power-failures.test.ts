@@ -92,6 +92,23 @@ describe('a reboot', () => {
 });
 
 describe('a delete', () => {
+  test.each([['stop', 'stop'], ['reboot-soft', 'softReboot']] as const)('does not wait until a guest has shut down at its leisure (%s)', async (operation, method) => {
+    let answer: Promise<Answer> | undefined;
+    const { node } = await play(operation, 'running', (one) => {
+      const stop = one.deps.driver.stop.bind(one.deps.driver);
+      one.deps.driver[method] = (_instance, { signal }) => new Promise<never>((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason as Error));
+        one.deps.driver.stop = stop; // the delete's own
+        Object.assign(rowOf(one), { task_state: 'deleting' });
+        answer = one.receive(messageOf('terminate_instance', { instance: instanceWire(rowOf(one)), bdms: null }));
+      });
+    });
+    expect((await answer)?.error).toBeUndefined();
+    expect(rowOf(node)).toMatchObject({ deleted: true, vm_state: 'deleted' });
+    expect(faults(node)).toEqual([]);
+    expect([node.world.disks.size, node.taps.size]).toEqual([0, 0]);
+  });
+
   test.each(['building', 'stopped', 'error', 'paused', 'rescued', 'shelved'])('works in vm_state %s, without a guest', async (state) => {
     const one = await scene('delete', { guest: 'none' });
     Object.assign(rowOf(one.node), { vm_state: state });
