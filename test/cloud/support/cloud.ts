@@ -279,6 +279,19 @@ const computeOf = (admin: Session) => ({
   removeFlavor: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/flavors/${id}`)); },
   setService: (id: string, body: { status?: 'enabled' | 'disabled'; disabled_reason?: string; forced_down?: boolean }): Promise<unknown> =>
     admin.put(`${nova}/os-services/${id}`, body),
+  /** Asks Nova to have an image cached on the hosts of an aggregate that is made of `host` for this alone; `isCached` is waited for before it goes again. */
+  precache: async (host: string, image: string, isCached: () => Promise<boolean>): Promise<void> => {
+    const { aggregate } = await admin.post<{ aggregate: { id: number } }>(`${nova}/os-aggregates`, { aggregate: { name: `precache-${image}` } });
+    const act = (body: Record<string, unknown>): Promise<unknown> => admin.post(`${nova}/os-aggregates/${aggregate.id}/action`, body);
+    await act({ add_host: { host } });
+    try {
+      await admin.post(`${nova}/os-aggregates/${aggregate.id}/images`, { cache: [{ id: image }] });
+      await until(120_000, () => `image ${image} is not cached on ${host}`, isCached);
+    } finally {
+      await act({ remove_host: { host } });
+      await admin.remove(`${nova}/os-aggregates/${aggregate.id}`);
+    }
+  },
   removeService: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/os-services/${id}`)); },
   /** The hypervisors of a service host, with their details. */
   hypervisors: async (host: string): Promise<Hypervisor[]> =>
