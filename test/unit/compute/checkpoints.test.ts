@@ -47,7 +47,6 @@ describe('a checkpoint', () => {
   });
 
   test.each([
-    [{ bhyve_checkpoint: 'full' }, /checkpoints with memory are not supported by this host yet/],
     [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
