@@ -324,7 +324,8 @@ const cases: readonly Case[] = [
   { name: 'unshelve', from: 'shelved_offloaded', message: (world) => unshelveMessage(world, uuid), check: expectUnshelved },
 ];
 
-async function run(one: Case, point: CrashPoint | null): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
+/** `meanwhile`: what happens while no agent lives. */
+async function run(one: Case, point: CrashPoint | null, meanwhile: (world: World) => void = () => undefined): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
   const { world, journal } = await prepared(one.from);
   world.shelvedOffloadSeconds = one.offloadSeconds ?? 0;
   // The start has effects of its own; count from the message on.
@@ -338,6 +339,7 @@ async function run(one: Case, point: CrashPoint | null): Promise<{ world: World;
   const effects = agent.crash.effects.slice(offset);
   // Killed before it was durable, the message is still the broker's and comes again.
   const wasAccepted = !(agent.crash.isDead && effects.length === 1);
+  if (agent.crash.isDead) meanwhile(world);
   const next = await live(world, journal, null);
   if (!wasAccepted) await next.receive(message);
   await next.idle();
@@ -389,3 +391,21 @@ describe.each(cases)('$name', (one) => {
     expect(JSON.stringify([[...world.rows], [...world.folders], [...world.taps], world.events])).toBe(after);
   });
 });
+
+test.each(['back to a checkpoint with memory', 'checkpoint with memory'])('%s: a guest that ends while no agent lives never goes on from memory that its disks have left behind', async (name) => {
+  const one = cases.find((each) => each.name === name)!;
+  const { effects } = await run(one, null);
+  for (let effect = 2; effect <= effects.length; effect += 1) {
+    for (const when of ['middle', 'after'] satisfies CrashWhen[]) {
+      const { world } = await run(one, { effect, when }, (left) => {
+        const guest = guestOf(left);
+        if (guest !== undefined) guest.isRunning = false;
+      });
+      const label = `killed ${when} effect ${effect} (${effects[effect - 1]})`;
+      expect([label, world.torn, rowOf(world, uuid)?.get('task_state')]).toEqual([label, [], null]);
+      expect(['active', 'suspended', 'stopped'], label).toContain(rowOf(world, uuid)?.get('vm_state'));
+      if (guestOf(world)?.isRunning === true) expect([label, guestOf(world)?.memory]).toEqual([label, 1]);
+    }
+    await buryAgents();
+  }
+}, 120_000);

@@ -82,6 +82,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       refuseWhileOpen(world, instance);
       await half?.();
       world.still.add(instance);
+      world.heldAt.set(instance, writtenBy(world, instance));
       return evidence(world, instance);
     },
     stillness: async (instance: InstanceUuid) => evidence(world, instance),
@@ -163,11 +164,12 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot', 'createCheckpoint', 'restoreCheckpoint', 'deleteCheckpoint']);
 }
 
-/** A disk that is not held is evidence of nothing; each start of the guest writes to its disks. */
+/** A disk that is not held is evidence of nothing; each run of the guest writes to its disks. */
 const evidence = (world: World, instance: InstanceUuid): Record<string, string> => {
   const guest = world.folders.get(instance);
   const starts = guest === undefined || guest === 'empty' ? 0 : guest.starts;
-  return Object.fromEntries([...(world.disks.get(instance)?.keys() ?? [])].map((role) => [role, world.still.has(instance) ? `as after start ${starts}` : 'not held']));
+  const state = !world.still.has(instance) ? 'not held' : world.heldAt.get(instance) === writtenBy(world, instance) ? `as after start ${starts}` : 'written since';
+  return Object.fromEntries([...(world.disks.get(instance)?.keys() ?? [])].map((role) => [role, state]));
 };
 
 const writtenBy = (world: World, instance: InstanceUuid): number | undefined => world.disks.get(instance)?.get('root')?.writtenBy;

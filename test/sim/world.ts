@@ -60,6 +60,8 @@ export interface World {
   readonly kept: Map<string, { readonly move: string; readonly disk: FakeDisk }>;
   /** Instances whose disks are held still for a save. */
   readonly still: Set<InstanceUuid>;
+  /** Which run had written to them by then. */
+  readonly heldAt: Map<InstanceUuid, number | undefined>;
   /** What guests remembered that are being saved. */
   readonly partialSaves: Map<InstanceUuid, number>;
   /** node id → what the guest remembers there, if anything, and since which start it had its variables. */
@@ -97,7 +99,7 @@ export interface World {
 
 export function createWorld(): World {
   return {
-    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), partialSaves: new Map(), keptFiles: new Map(), runs: 0, torn: [], canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
+    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), heldAt: new Map(), partialSaves: new Map(), keptFiles: new Map(), runs: 0, torn: [], canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
     taps: new Map(), images: new Set(), glance: new Map(), nodes: new Map(), currentNodes: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
