@@ -90,7 +90,7 @@ export async function saveOfCheckpoint(view: NodeView, { wanted, id, statePath }
   const uuid = await oneInstance(view, wanted, output);
   if (uuid === null) return null;
   const node = (await view.storage.checkpoints(uuid)).find((one) => one.id === id.toLowerCase());
-  if (node?.memory != null && (await view.driver.kept(uuid)).includes(node.id)) return join(statePath, 'instances', uuid, 'checkpoints', node.id, 'ram.meta');
+  if (node !== undefined && node.memory !== null && (await view.driver.kept(uuid)).includes(node.id)) return join(statePath, 'instances', uuid, 'checkpoints', node.id, 'ram.meta');
   output.err(node === undefined ? `This node has no checkpoint ${id} of ${uuid}.\n` : `The checkpoint ${id} has no memory${node.memory === null ? '' : ' any more'}.\n`);
   return null;
 }
