@@ -1,4 +1,6 @@
 /** `nova-bhyve checkpoint list` and `tree`: the checkpoints that this node keeps of an instance, as the pool has them. */
+import { join } from 'node:path';
+import type { InstanceUuid } from '../lib/ids.js';
 import type { CheckpointNode } from '../storage/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderJson, renderTable, type Output } from './output.js';
@@ -17,18 +19,34 @@ export function ageOf(at: Date, now: Date): string {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
-const facts = (node: CheckpointNode, now: Date): string[] => [
-  ageOf(node.at, now), 'disk', node.guest === 'running' ? 'crash-consistent' : 'guest was off', formatBytes(node.usedBytes), formatBytes(node.bytes),
+/** A node, and whether the files of its memory are where they should be; their content is looked at when a guest is to go on from them. */
+interface SeenNode extends CheckpointNode { readonly hasFiles: boolean }
+
+function stateOf({ guest, memory, hasFiles }: SeenNode): string {
+  if (guest === 'off') return 'guest was off';
+  if (memory === null) return 'crash-consistent';
+  return hasFiles ? 'the guest goes on' : 'crash-consistent: its memory is lost';
+}
+
+const facts = (node: SeenNode, now: Date): string[] => [
+  ageOf(node.at, now), node.memory === null ? 'disk' : `full (${formatBytes(node.memory.bytes)})`, stateOf(node), formatBytes(node.usedBytes), formatBytes(node.bytes),
 ];
 const factNames = ['age', 'content', 'state', 'only here', 'disks'];
 
 /** `wanted`: a uuid, or as much of its beginning as is clear. Null, with a word on stderr, if it is not one instance. */
-async function nodesOf(node: NodeView, wanted: string, output: Output): Promise<readonly CheckpointNode[] | null> {
+async function oneInstance(node: NodeView, wanted: string, output: Output): Promise<InstanceUuid | null> {
   const matches = (await knownInstances(node)).filter((uuid) => uuid.startsWith(wanted.toLowerCase()));
   const [uuid] = matches;
-  if (uuid !== undefined && matches.length === 1) return node.storage.checkpoints(uuid);
+  if (uuid !== undefined && matches.length === 1) return uuid;
   output.err(uuid === undefined ? `This node has nothing of an instance ${wanted}. See "nova-bhyve instances".\n` : `${wanted} could be: ${matches.join(', ')}\n`);
   return null;
+}
+
+async function nodesOf(node: NodeView, wanted: string, output: Output): Promise<readonly SeenNode[] | null> {
+  const uuid = await oneInstance(node, wanted, output);
+  if (uuid === null) return null;
+  const kept = new Set(await node.driver.kept(uuid));
+  return (await node.storage.checkpoints(uuid)).map((one) => ({ ...one, hasFiles: one.memory !== null && kept.has(one.id) }));
 }
 
 /** Resolves with the exit code: 1 if there is no such instance, or more than one. */
@@ -41,9 +59,9 @@ export async function listCheckpoints(view: NodeView, wanted: string, { json, no
   return 0;
 }
 
-interface Branch extends CheckpointNode { readonly children: readonly Branch[] }
+interface Branch extends SeenNode { readonly children: readonly Branch[] }
 
-const branchesOf = (nodes: readonly CheckpointNode[], parent: string | null): readonly Branch[] =>
+const branchesOf = (nodes: readonly SeenNode[], parent: string | null): readonly Branch[] =>
   nodes.filter((node) => node.parent === parent).map((node) => ({ ...node, children: branchesOf(nodes, node.id) }));
 
 /** A row for each node, children below their parents; the disks as they are now are a line of their own. */
@@ -65,4 +83,14 @@ export async function drawCheckpoints(view: NodeView, wanted: string, { json, no
   else if (nodes.length === 0) output.out('No checkpoints of this instance.\n');
   else output.out(renderTable(['checkpoint', ...factNames], drawn(branches, !nodes.some(({ isCurrent }) => isCurrent), now)));
   return 0;
+}
+
+/** Where the description of a node's save is, for `show`; null, with a word on stderr, if the instance has no such checkpoint or that has no memory here. */
+export async function saveOfCheckpoint(view: NodeView, { wanted, id, statePath }: { wanted: string; id: string; statePath: string }, output: Output): Promise<string | null> {
+  const uuid = await oneInstance(view, wanted, output);
+  if (uuid === null) return null;
+  const node = (await view.storage.checkpoints(uuid)).find((one) => one.id === id.toLowerCase());
+  if (node !== undefined && node.memory !== null && (await view.driver.kept(uuid)).includes(node.id)) return join(statePath, 'instances', uuid, 'checkpoints', node.id, 'ram.meta');
+  output.err(node === undefined ? `This node has no checkpoint ${id} of ${uuid}.\n` : `The checkpoint ${id} has no memory${node.memory === null ? '' : ' any more'}.\n`);
+  return null;
 }

@@ -42,7 +42,7 @@ type WithNode = (given: Given, work: (node: NodeView, loaded: LoadedConfig) => P
 
 const locationOf = (given: Given): ConfigLocation => ({ files: given.configFile, dirs: given.configDir });
 
-/** Those on files read no configuration. */
+/** Those on files alone read no configuration. */
 function addCheckpoint(program: Command, withNode: WithNode, output: Output, done: (code: number) => void): void {
   const checkpoint = program.command('checkpoint').description('look at the checkpoints of an instance, and into saved guests').helpCommand(false);
   const addTree = (usage: string, text: string, name: 'listCheckpoints' | 'drawCheckpoints'): void => {
@@ -51,8 +51,16 @@ function addCheckpoint(program: Command, withNode: WithNode, output: Output, don
   };
   addTree('list <uuid>', 'checkpoints of an instance, oldest first', 'listCheckpoints');
   addTree('tree <uuid>', 'the same as a tree, with where the disks are now', 'drawCheckpoints');
-  checkpoint.command('show <file.meta>').description('what was saved: guest, parts with their sizes and, if bhyve wrote it as JSON, every member').option('--json', 'for programs')
-    .action(async (file: string, given: { json?: boolean }) => done(await (await import('./checkpoint.js')).showCheckpoint(file, { json: given.json === true }, output)));
+  addConfigOptions(checkpoint.command('show <file.meta|uuid> [checkpoint]').description('what was saved, in a file or for a checkpoint with memory: guest, parts with their sizes and, if bhyve wrote it as JSON, every member'))
+    .option('--json', 'for programs').action(async (what: string, id: string | undefined, given: Given) => {
+      const { showCheckpoint } = await import('./checkpoint.js');
+      const options = { json: given.json === true };
+      if (id === undefined) return done(await showCheckpoint(what, options, output));
+      return done(await withNode(given, async (node, { config }) => {
+        const file = await (await import('./checkpoint-tree.js')).saveOfCheckpoint(node, { wanted: what, id, statePath: config.DEFAULT.state_path }, output);
+        return file === null ? exitCodes.bad : showCheckpoint(file, options, output);
+      }));
+    });
   checkpoint.command('diff <a.meta> <b.meta>').description('in what two saves differ; exit code 1 if they do').option('--json', 'for programs')
     .action(async (before: string, after: string, given: { json?: boolean }) =>
       done(await (await import('./checkpoint.js')).diffCheckpoints(before, after, { json: given.json === true }, output)));

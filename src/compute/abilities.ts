@@ -5,6 +5,7 @@
 import { assert } from '../lib/assert.js';
 import { registeredMethods } from './endpoint.js';
 import type { Availability } from './operation.js';
+import { saveAvailability } from './suspend-instance.js';
 
 export interface Ability {
   readonly what: string;
@@ -30,7 +31,9 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('snapshot to an image', 'snapshot_instance'),
   byMethods('backup with rotation', 'backup_instance'),
   works('checkpoints of all disks (image property bhyve_checkpoint=disk), and back to any of them by rebuild', 'kept on this host, [checkpoint] max_per_instance of a server; crash-consistent while it runs'),
-  refused('checkpoints with memory (bhyve_checkpoint=full) or in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
+  { what: 'checkpoints with memory (bhyve_checkpoint=full), and a guest that goes on from there by rebuild', availability: {
+    ...saveAvailability, reason: `${saveAvailability.reason}; the guest stands still meanwhile, and goes back to the same bhyve, flavor, disks and ports` } },
+  refused('checkpoints in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
   byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
   refused('cold migration to another host', 'not supported by this host yet'),
   byMethods('live migration', 'check_can_live_migrate_destination', 'pre_live_migration', 'live_migration'),

@@ -8,7 +8,7 @@ import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId } from 
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceImage } from '../openstack/index.js';
-import type { CheckpointNode } from '../storage/index.js';
+import type { CheckpointMemory, CheckpointNode, DiskInfo } from '../storage/index.js';
 import type { ComputeDeps } from './deps.js';
 
 type Properties = Readonly<Record<string, string>>;
@@ -23,16 +23,18 @@ const instanceKey = 'bhyve_checkpoint_instance';
 /** With the reason as ImageUnacceptable, the one fault of Nova that is about an image and has room for a sentence. */
 export const checkpointRefused = (image: string, reason: string): AgentError => new AgentError('checkpoint-refused', reason, { wire: novaFaults.imageUnacceptable(image, reason) });
 
-/** Whether the queued image is to stand for a node instead of holding the disk. AgentError `checkpoint-refused` for what this host does not make. */
-export function isCheckpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): boolean {
+/** `full`: with the memory of the guest. */
+export type CheckpointKind = 'disk' | 'full';
+
+/** What the queued image is to stand for; null for one that is to hold the disk. AgentError `checkpoint-refused` for what this host does not make. */
+export function checkpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): CheckpointKind | null {
   const kind = properties[asked];
-  if (kind === undefined) return false;
-  if (kind === 'full') throw checkpointRefused(id, `checkpoints with memory are not supported by this host yet; use ${asked}=disk`);
-  if (kind !== 'disk') throw checkpointRefused(id, `${asked} is disk or full, not ${kind}`);
+  if (kind === undefined) return null;
+  if (kind !== 'disk' && kind !== 'full') throw checkpointRefused(id, `${asked} is disk or full, not ${kind}`);
   const where = properties[store] ?? 'local';
   if (where === 'glance') throw checkpointRefused(id, `${store}=glance is not supported by this host yet; leave it out: the checkpoint then stays on this host`);
   if (where !== 'local') throw checkpointRefused(id, `${store} is local or glance, not ${where}`);
-  return true;
+  return kind;
 }
 
 /** Whether the image stands for a node, here or elsewhere. */
@@ -41,14 +43,15 @@ export const isCheckpointImage = ({ properties }: Pick<GlanceImage, 'properties'
 /** What all images have that stand for nodes on the host. */
 export const checkpointImagesOf = (host: string): Properties => ({ [hostKey]: host });
 
-/** What tells the image's node. */
-export const checkpointProperties = (host: string, instance: string, node: CheckpointNode): Properties => ({
+/** What tells the image's node; `stopMs`: how long the guest stood still for it, if it did. */
+export const checkpointProperties = (host: string, instance: string, node: CheckpointNode, stopMs: number | null): Properties => ({
   [idKey]: node.id, [hostKey]: host, [instanceKey]: instance, bhyve_checkpoint_at: node.at.toISOString(), bhyve_checkpoint_guest: node.guest,
+  ...(stopMs === null ? {} : { bhyve_checkpoint_stop_ms: String(Math.round(stopMs)) }),
 });
 
 /** The octets of the image: for people who look into it. */
 export const renderCheckpoint = (host: string, instance: string, node: CheckpointNode): string => `${JSON.stringify({
-  kind: 'bhyve-checkpoint', version: 1, checkpoint: node.id, instance, host, at: node.at.toISOString(), content: 'disk', guest: node.guest, disks: node.roles,
+  kind: 'bhyve-checkpoint', version: 1, checkpoint: node.id, instance, host, at: node.at.toISOString(), content: node.memory === null ? 'disk' : 'full', guest: node.guest, disks: node.roles,
 }, null, 2)}\n`;
 
 /** The node that the image stands for. AgentError `checkpoint-refused` unless it is one of this server on this host. */
@@ -59,6 +62,31 @@ export async function nodeOfImage(deps: Pick<ComputeDeps, 'options' | 'storage'>
   const node = isUuid(id) ? (await deps.storage.checkpoints(parseInstanceUuid(instance))).find((one) => one.id === id) : undefined;
   if (node === undefined) throw checkpointRefused(image.id, 'this host has no such checkpoint of the server any more');
   return node;
+}
+
+/**
+ * The memory that a guest is to go on from when its server goes to the image's node; null: the disks alone. What the image says now decides: an owner who sets
+ * `bhyve_checkpoint=disk` on it goes there without memory. AgentError `checkpoint-refused` where memory is wanted and the guest could not go on from it; nothing was
+ * touched then. `isUnderWay`: the disks may be half way there already.
+ */
+export async function memoryOfImage(
+  deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: string, image: GlanceImage, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
+): Promise<CheckpointMemory | null> {
+  if (image.properties[asked] !== 'full' || (node.memory === null && node.guest === 'off')) return null;
+  const uuid = parseInstanceUuid(instance);
+  const why = node.memory === null
+    ? 'it was made without memory'
+    : ((isUnderWay ? null : whyOtherDisks(node, await deps.storage.disks(uuid))) ?? (await deps.driver.whyNoReturn(uuid, node.id, node.memory, signal)));
+  if (why !== null) throw checkpointRefused(image.id, `${why}; with the property ${asked}=disk on the image the server goes to its disks alone`);
+  return node.memory;
+}
+
+/** A guest that goes on remembers how large its disks are. */
+function whyOtherDisks(node: CheckpointNode, disks: readonly DiskInfo[]): string | null {
+  const present = disks.filter(({ role }) => role !== 'rescue');
+  if (present.map(({ role }) => role).sort().join() !== [...node.roles].sort().join()) return "the server's disks are not those of the checkpoint";
+  const bytes = present.reduce((sum, disk) => sum + disk.bytes, 0n);
+  return bytes === node.bytes ? null : "the server's disks have another size than those of the checkpoint";
 }
 
 /** The id of the node that an image is to stand for: its own. */

@@ -50,11 +50,11 @@ export const saveGuest = (deps: Deps, instance: InstanceUuid): Step => ({
   act: (signal) => deps.driver.suspend(instance, { holdDisks: () => deps.storage.holdStill(instance), signal }),
 });
 
-/** Lets the saved guest go on. No undo: a guest that went on has no way back into its save. */
-export const restoreGuest = (deps: Deps, instance: InstanceUuid): Step => ({
+/** Lets the saved guest go on; `onUp` is called when it does. No undo: a guest that went on has no way back into its save. */
+export const restoreGuest = (deps: Deps, instance: InstanceUuid, onUp: () => void = () => undefined): Step => ({
   name: 'restore-guest',
   look: () => isUnsaved(deps, instance),
-  act: async (signal) => deps.driver.resume(instance, { disks: await deps.storage.stillness(instance), signal }),
+  act: async (signal) => deps.driver.resume(instance, { disks: await deps.storage.stillness(instance), signal, onUp }),
 });
 
 /** Frees what held the disks still. */

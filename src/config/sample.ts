@@ -9,7 +9,7 @@ const sectionHelp: Readonly<Record<string, string>> = {
   zfs: 'Disks.',
   l2_agent: 'The network agent inside the service. Leave it off when another agent wires the ports of this host.',
   migration: 'Reserved: no options yet.',
-  checkpoint: "Checkpoints of servers: openstack server image create --property bhyve_checkpoint=disk.",
+  checkpoint: "Checkpoints of servers: openstack server image create --property bhyve_checkpoint=disk (or full: with memory).",
   placement: 'Log-in for Placement. Needed.',
   neutron: 'Log-in for Neutron. Needed.',
   glance: "Glance is read with the user's token; the log-in here serves requests of the agent's own.",

@@ -41,5 +41,5 @@ export const l2AgentSection = {
 
 export const migrationSection = {};
 export const checkpointSection = {
-  max_per_instance: option(integer({ min: 0 }), '16', 'Checkpoints that a server may have; each keeps what its disks have changed since. 0: none.'),
+  max_per_instance: option(integer({ min: 0 }), '16', 'Checkpoints that a server may have; each keeps what its disks have changed since, and those with memory keep that below state_path. 0: none.'),
 };

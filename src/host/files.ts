@@ -24,6 +24,7 @@ export function createFiles(): HostFiles {
     remove: (path, root) => guard('remove', path, () => remove(path, root)),
     rename: (from, to) => guard('rename', from, () => renameDurably(from, to)),
     copy: (from, to, mode = 0o600) => guard('copy', from, () => copyDurably(from, to, mode)),
+    link: (from, to) => guard('link', from, () => linkDurably(from, to)),
     truncate: (path, bytes) => guard('truncate', path, () => truncate(path, bytes)),
     exists: (path) => guard('look at', path, async () => (await statOrUndefined(path)) !== undefined),
     sizeBytes: (path) => guard('look at', path, async () => (await statOrUndefined(path))?.size),
@@ -199,6 +200,11 @@ async function copyDurably(from: string, to: string, mode: number): Promise<void
     await chmod(temporary, mode);
     await withHandle(await open(temporary, 'r+'), (handle) => handle.sync());
   });
+}
+
+async function linkDurably(from: string, to: string): Promise<void> {
+  await link(from, to);
+  await syncFolder(dirname(to));
 }
 
 async function list(path: string): Promise<string[]> {

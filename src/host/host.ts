@@ -62,6 +62,8 @@ export interface HostFiles {
   remove(path: string, root: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   copy(from: string, to: string, mode?: number): Promise<void>;
+  /** A second name for a file, on the same file system; what has that name already is AgentError `file-failed`. */
+  link(from: string, to: string): Promise<void>;
   truncate(path: string, bytes: number): Promise<void>;
   exists(path: string): Promise<boolean>;
   sizeBytes(path: string): Promise<bigint | undefined>;

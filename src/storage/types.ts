@@ -46,14 +46,23 @@ export interface DiskContent extends ImageContent {
   readonly diskFormat: 'raw' | 'qcow2';
 }
 
+/** The memory of a guest that was saved with a node's disks. It is kept in files; the pool only knows which. */
+export interface CheckpointMemory {
+  /** SHA-256 of the save's manifest, which has the sums of all its files: memory with another sum does not go with these disks. */
+  readonly sum: string;
+  /** Of its files. */
+  readonly bytes: bigint;
+}
+
 /** A node of an instance's checkpoint tree: all its disks (never the rescue disk) at one moment. */
 export interface CheckpointNode {
   readonly id: CheckpointId;
   /** The node that the disks descended from when it was made; null at a root of the tree. */
   readonly parent: CheckpointId | null;
   readonly at: Date;
-  /** `running`: crash-consistent, as after a power cut. */
+  /** `running`: crash-consistent, as after a power cut, unless there is memory that goes with it. */
   readonly guest: 'running' | 'off';
+  readonly memory: CheckpointMemory | null;
   readonly roles: readonly DiskRole[];
   /** Of the disks, as a guest sees them. */
   readonly bytes: bigint;
@@ -140,9 +149,10 @@ export interface NodeStorage {
   /** Frees what a crash left of operations that are over. Returns how many. */
   dropLeftSnapshots(isOpen: (operation: OperationId) => boolean): Promise<number>;
   /**
-   * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. AgentError `disk-missing`.
+   * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. `memory` goes with it; left out: none. AgentError
+   * `disk-missing`.
    */
-  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest']): Promise<void>;
+  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest'], memory?: CheckpointMemory | null): Promise<void>;
   /** The tree, oldest node first, as the pool has it. */
   checkpoints(instance: InstanceUuid): Promise<readonly CheckpointNode[]>;
   /**

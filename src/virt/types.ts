@@ -2,9 +2,9 @@
  * The hypervisor driver. The guest is what runs in bhyve; the instance is Nova's record. Guests outlive the agent: each has a
  * supervisor (POSIX sh under daemon(8)) that runs bhyve, restarts it on exit 0 unless told otherwise, and records the verdict.
  */
-import type { InstanceUuid } from '../lib/ids.js';
+import type { CheckpointId, InstanceUuid } from '../lib/ids.js';
 import type { PowerState } from '../objects/index.js';
-import type { DiskBus, DiskEvidence, DiskRole } from '../storage/index.js';
+import type { CheckpointMemory, DiskBus, DiskEvidence, DiskRole } from '../storage/index.js';
 import type { SaveFamily } from './saves/index.js';
 
 export { powerStates, type PowerState } from '../objects/index.js';
@@ -134,7 +134,25 @@ export interface HostInventory {
   readonly traits: readonly string[];
 }
 
-export interface HypervisorDriver {
+/** What a node of the checkpoint tree has besides its disks. It goes with the guest's folder (`destroy`). */
+export interface KeptCheckpoints {
+  /** Keeps the present save of the guest for a node as well; the memory takes its room once, however many have it. Idempotent. AgentError `save-missing`. */
+  keepSave(instance: InstanceUuid, checkpoint: CheckpointId): Promise<CheckpointMemory>;
+  /** Keeps the firmware's variables as they are now, if the guest has any; for a node without memory. Idempotent. */
+  keepVariables(instance: InstanceUuid, checkpoint: CheckpointId): Promise<void>;
+  /** Why a guest cannot go on from the node's memory here and as the machine that it is now, in a sentence without an end; null if it can. Touches nothing, reads all of it. */
+  whyNoReturn(instance: InstanceUuid, checkpoint: CheckpointId, memory: CheckpointMemory, signal: AbortSignal): Promise<string | null>;
+  /** Makes the node's save the guest's own, to be resumed with these disks, which are the node's. The guest is off; a save that it has goes. AgentError `save-missing`. */
+  putBackSave(instance: InstanceUuid, checkpoint: CheckpointId, disks: DiskEvidence): Promise<void>;
+  /** The firmware's variables as the node has them; without any in it they stay as they are. The guest is off. */
+  putBackVariables(instance: InstanceUuid, checkpoint: CheckpointId): Promise<void>;
+  /** Nodes of which something is kept. */
+  kept(instance: InstanceUuid): Promise<readonly CheckpointId[]>;
+  /** Removes what is kept for a node; idempotent. */
+  dropKept(instance: InstanceUuid, checkpoint: CheckpointId): Promise<void>;
+}
+
+export interface HypervisorDriver extends KeptCheckpoints {
   /** Probes the host, loads vmm if needed. AgentError `host-unusable` with what to do. */
   prepare(): Promise<HostCapabilities>;
   readonly capabilities: HostCapabilities;
@@ -176,13 +194,16 @@ export interface HypervisorDriver {
    * `guest-suspend-unfinished` (bhyve neither finished nor gave up; everything is left as it is).
    */
   suspend(instance: InstanceUuid, options: { readonly holdDisks: () => Promise<DiskEvidence>; readonly signal: AbortSignal }): Promise<void>;
+  /** A save of the guest was begun, and is neither complete nor given up. */
+  isSaving(instance: InstanceUuid): Promise<boolean>;
   /** There is a complete save of the guest, whatever it is worth by now. */
   hasSave(instance: InstanceUuid): Promise<boolean>;
   /**
    * Goes on with a saved guest; its save is removed once it runs. Running already = fine, and the save goes. `disks` are as they are now. AgentError
-   * `save-missing`, `save-damaged`, `save-mismatch` (nothing was touched), `guest-resume-failed` (the guest is off, the save is kept).
+   * `save-missing`, `save-damaged`, `save-mismatch` (nothing was touched), `guest-resume-failed` (the guest is off, the save is kept). `onUp` is called once it
+   * runs, some seconds before it has shown that it goes on running.
    */
-  resume(instance: InstanceUuid, options: { readonly disks: DiskEvidence; readonly signal: AbortSignal }): Promise<void>;
+  resume(instance: InstanceUuid, options: { readonly disks: DiskEvidence; readonly signal: AbortSignal; readonly onUp?: () => void }): Promise<void>;
   /** Removes the save; none is fine. The guest starts cold then. */
   dropSave(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */

@@ -162,6 +162,10 @@ function createFakeFiles(disk: FakeDisk): HostFiles {
       files.delete(from);
     },
     copy: async (from, to) => put(to, need(from)),
+    link: async (from, to) => {
+      if (exists(to)) throw failed('EEXIST', to);
+      put(to, need(from)); // files are replaced whole: one that is written anew under one name stays as it was under the other
+    },
     truncate: async (path, bytes) => put(path, Buffer.concat([need(path), Buffer.alloc(Math.max(0, bytes - need(path).length))]).subarray(0, bytes)),
     exists: async (path) => exists(path),
     async sizeBytes(path) {

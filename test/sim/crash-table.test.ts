@@ -36,10 +36,11 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'checkpointed' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
+type Before = 'none' | 'active' | 'checkpointed' | 'checkpointed with memory' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
 const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = {
   stopped: stopMessage, paused: pauseMessage, suspended: suspendMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
   shelved: shelveMessage, shelved_offloaded: shelveMessage, checkpointed: checkpointMessage,
+  'checkpointed with memory': (world, instance) => checkpointMessage(world, instance, 'full'),
 };
 
 /** A server in some state, brought there by an agent that was not killed. */
@@ -51,7 +52,9 @@ async function prepared(state: Before): Promise<{ world: World; journal: string 
   await agent.receive(buildMessage(world, uuid));
   world.shelvedOffloadSeconds = state === 'shelved' ? -1 : 0;
   if (state !== 'active') await (await live(world, journal, null)).receive(towards[state](world, uuid));
-  expect(rowOf(world, uuid)?.get('vm_state')).toBe(state === 'checkpointed' ? 'active' : state);
+  // What the guest remembers now is not what the checkpoint has.
+  if (state === 'checkpointed with memory') await (await live(world, journal, null)).receive(rebootMessage(world, uuid, 'HARD'));
+  expect(rowOf(world, uuid)?.get('vm_state')).toBe(state.startsWith('checkpointed') ? 'active' : state);
   return { world, journal };
 }
 
@@ -130,7 +133,7 @@ function expectCheckpointOver(world: World): void {
   const image = world.glance.get(newImageId);
   expect([world.nodes.has(newImageId), image?.properties?.['bhyve_checkpoint_id']]).toEqual(image === undefined ? [false, undefined] : [true, newImageId]);
   expect(['active', undefined]).toContain(image?.status);
-  expect([guestOf(world)?.starts, world.snapshots.size]).toEqual([1, 0]);
+  expect([guestOf(world)?.starts, world.snapshots.size, world.keptFiles.has(newImageId)]).toEqual([1, 0, image !== undefined]);
 }
 
 function expectOffloaded(world: World): void {
@@ -266,6 +269,14 @@ const cases: readonly Case[] = [
       expectCheckpointOver(world);
     },
   },
+  {
+    name: 'checkpoint with memory', from: 'active', message: (world) => checkpointMessage(world, uuid, 'full'),
+    check: (world) => {
+      expectUnsaved(world);
+      expectCheckpointOver(world);
+      expect([guestOf(world)?.memory, world.nodes.get(newImageId)?.memory?.sum ?? 'memory 1', world.torn]).toEqual([1, 'memory 1', []]);
+    },
+  },
   { name: 'checkpoint of a stopped server', from: 'stopped', message: (world) => checkpointMessage(world, uuid), check: (world) => {
     expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), world.nodes.get(newImageId)?.guest ?? 'off']).toEqual(['stopped', null, 'off']);
     expectCheckpointOver(world);
@@ -282,6 +293,18 @@ const cases: readonly Case[] = [
       expect([rowOf(world, uuid)?.get('image_ref'), rowOf(world, uuid)?.get('system_metadata')]).toEqual([imageId, { image_min_disk: '1' }]);
     },
   },
+  {
+    name: 'back to a checkpoint with memory', from: 'checkpointed with memory', message: (world) => restoreCheckpointMessage(world, uuid),
+    check: (world) => {
+      expect([world.nodes.has(newImageId), world.keptFiles.get(newImageId)?.memory, world.glance.get(newImageId)?.status, world.successors.size, world.torn]).toEqual([true, 1, 'active', 0, []]);
+      // Nova's table for a rebuild whose message is still the broker's; the server is all there.
+      if (rowOf(world, uuid)?.get('vm_state') === 'error') return expect([rowOf(world, uuid)?.get('task_state'), guestOf(world)?.isRunning, guestOf(world)?.memory]).toEqual([null, true, 2]);
+      expectUnsaved(world);
+      expect([guestOf(world)?.memory, guestOf(world)?.starts, world.disks.get(uuid)?.get('root')?.madeFor]).toEqual([1, 2, expect.any(String)]);
+      expect(rowOf(world, uuid)?.get('image_ref')).toBe(imageId);
+    },
+  },
+  { name: 'delete of a server with a checkpoint with memory', from: 'checkpointed with memory', message: (world) => deleteMessage(world, uuid), check: expectGone },
   { name: 'delete of a server with a checkpoint', from: 'checkpointed', message: (world) => deleteMessage(world, uuid), check: expectGone },
   { name: 'backup', from: 'active', message: (world) => backupMessage(world, uuid), check: expectSnapshotOver },
   { name: 'snapshot of a stopped server', from: 'stopped', message: (world) => snapshotMessage(world, uuid), check: (world) => {
@@ -301,7 +324,8 @@ const cases: readonly Case[] = [
   { name: 'unshelve', from: 'shelved_offloaded', message: (world) => unshelveMessage(world, uuid), check: expectUnshelved },
 ];
 
-async function run(one: Case, point: CrashPoint | null): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
+/** `meanwhile`: what happens while no agent lives. */
+async function run(one: Case, point: CrashPoint | null, meanwhile: (world: World) => void = () => undefined): Promise<{ world: World; effects: readonly string[]; wasAccepted: boolean; journal: string }> {
   const { world, journal } = await prepared(one.from);
   world.shelvedOffloadSeconds = one.offloadSeconds ?? 0;
   // The start has effects of its own; count from the message on.
@@ -315,6 +339,7 @@ async function run(one: Case, point: CrashPoint | null): Promise<{ world: World;
   const effects = agent.crash.effects.slice(offset);
   // Killed before it was durable, the message is still the broker's and comes again.
   const wasAccepted = !(agent.crash.isDead && effects.length === 1);
+  if (agent.crash.isDead) meanwhile(world);
   const next = await live(world, journal, null);
   if (!wasAccepted) await next.receive(message);
   await next.idle();
@@ -327,7 +352,7 @@ describe.each(cases)('$name', (one) => {
     one.check(world);
     if (one.name === 'build') expectRunning(world);
     if (one.name.startsWith('checkpoint')) expect(world.nodes.has(newImageId)).toBe(true);
-    if (one.name === 'back to a checkpoint') expect(rowOf(world, uuid)?.get('vm_state')).toBe('active');
+    if (one.name.startsWith('back to a checkpoint')) expect(rowOf(world, uuid)?.get('vm_state')).toBe('active');
     if (one.name === 'resize') expect(rowOf(world, uuid)?.get('vm_state')).toBe('resized');
     if (one.name === 'pause') expect(guestOf(world)?.isPaused).toBe(true);
     if (one.name.includes('reboot')) expect(guestOf(world)?.starts).toBeGreaterThan(1);
@@ -366,3 +391,21 @@ describe.each(cases)('$name', (one) => {
     expect(JSON.stringify([[...world.rows], [...world.folders], [...world.taps], world.events])).toBe(after);
   });
 });
+
+test.each(['back to a checkpoint with memory', 'checkpoint with memory'])('%s: a guest that ends while no agent lives never goes on from memory that its disks have left behind', async (name) => {
+  const one = cases.find((each) => each.name === name)!;
+  const { effects } = await run(one, null);
+  for (let effect = 2; effect <= effects.length; effect += 1) {
+    for (const when of ['middle', 'after'] satisfies CrashWhen[]) {
+      const { world } = await run(one, { effect, when }, (left) => {
+        const guest = guestOf(left);
+        if (guest !== undefined) guest.isRunning = false;
+      });
+      const label = `killed ${when} effect ${effect} (${effects[effect - 1]})`;
+      expect([label, world.torn, rowOf(world, uuid)?.get('task_state')]).toEqual([label, [], null]);
+      expect(['active', 'suspended', 'stopped'], label).toContain(rowOf(world, uuid)?.get('vm_state'));
+      if (guestOf(world)?.isRunning === true) expect([label, guestOf(world)?.memory]).toEqual([label, 1]);
+    }
+    await buryAgents();
+  }
+}, 120_000);

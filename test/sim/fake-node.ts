@@ -1,8 +1,8 @@
 /** Disks, taps, guests and config drives as the compute methods see them, on a World. */
 import { AgentError } from '../../src/lib/errors.js';
-import type { InstanceUuid } from '../../src/lib/ids.js';
+import { parseCheckpointId, type InstanceUuid } from '../../src/lib/ids.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
-import { rolePlace, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
+import { rolePlace, type CheckpointMemory, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../../src/virt/index.js';
 import type { FakeDisk, Guest, World } from './world.js';
@@ -82,6 +82,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       refuseWhileOpen(world, instance);
       await half?.();
       world.still.add(instance);
+      world.heldAt.set(instance, writtenBy(world, instance));
       return evidence(world, instance);
     },
     stillness: async (instance: InstanceUuid) => evidence(world, instance),
@@ -122,16 +123,18 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       for (const operation of left) world.snapshots.delete(operation);
       return left.length;
     },
-    async createCheckpoint(instance: InstanceUuid, id: string, guest: 'running' | 'off', half?: Half) {
+    async createCheckpoint(instance: InstanceUuid, id: string, guest: 'running' | 'off', ...rest: unknown[]) {
+      const half = halfOf(rest);
+      const memory = rest.length > 1 ? (rest[0] as CheckpointMemory) : null;
       const disks = world.disks.get(instance);
       if (disks === undefined) throw missing('disk');
       await half?.();
       if (world.nodes.has(id)) return;
-      world.nodes.set(id, { instance, parent: world.currentNodes.get(instance) ?? null, guest, disks: new Map(disks) });
+      world.nodes.set(id, { instance, parent: world.currentNodes.get(instance) ?? null, guest, memory, disks: new Map(disks) });
       world.currentNodes.set(instance, id);
     },
     checkpoints: async (instance: InstanceUuid) => [...world.nodes].filter(([, node]) => node.instance === instance).map(([id, node]) => ({
-      id, parent: node.parent, at: new Date(0), guest: node.guest, roles: [...node.disks.keys()], bytes: GiB, usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
+      id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, roles: [...node.disks.keys()], bytes: GiB, usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
       isCurrent: world.currentNodes.get(instance) === id,
     })),
     instancesWithCheckpoints: async () => [...new Set([...world.nodes.values()].map(({ instance }) => instance))],
@@ -161,12 +164,22 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot', 'createCheckpoint', 'restoreCheckpoint', 'deleteCheckpoint']);
 }
 
-/** A disk that is not held is evidence of nothing; each start of the guest writes to its disks. */
+/** A disk that is not held is evidence of nothing; each run of the guest writes to its disks. */
 const evidence = (world: World, instance: InstanceUuid): Record<string, string> => {
   const guest = world.folders.get(instance);
   const starts = guest === undefined || guest === 'empty' ? 0 : guest.starts;
-  return Object.fromEntries([...(world.disks.get(instance)?.keys() ?? [])].map((role) => [role, world.still.has(instance) ? `as after start ${starts}` : 'not held']));
+  const state = !world.still.has(instance) ? 'not held' : world.heldAt.get(instance) === writtenBy(world, instance) ? `as after start ${starts}` : 'written since';
+  return Object.fromEntries([...(world.disks.get(instance)?.keys() ?? [])].map((role) => [role, state]));
 };
+
+const writtenBy = (world: World, instance: InstanceUuid): number | undefined => world.disks.get(instance)?.get('root')?.writtenBy;
+
+/** A guest that runs changes its disks. */
+function writeDisks(world: World, instance: InstanceUuid): void {
+  world.runs += 1;
+  const disks = world.disks.get(instance);
+  for (const [role, disk] of [...(disks ?? [])]) disks?.set(role, { ...disk, writtenBy: world.runs });
+}
 
 /** The effect's middle comes last, after arguments that may be left out. */
 const halfOf = (rest: readonly unknown[]): Half | undefined => rest.at(-1) as Half | undefined;
@@ -289,6 +302,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       guest.isRunning = true;
       guest.starts += 1;
       guest.memory = guest.starts;
+      writeDisks(world, instance);
       guest.variablesSince ??= guest.starts;
     },
     whyNoSuspend: async (instance: InstanceUuid) => (!world.canSave ? 'no self-test has restored a guest here' : running(instance).isPaused === true ? 'the guest is paused: unpause it first' : null),
@@ -304,10 +318,10 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       end(guest);
       const disks = await holdDisks();
       await half?.();
-      guest.save = { memory, disks };
+      guest.save = { memory, disks, writtenBy: writtenBy(world, instance) };
       world.partialSaves.delete(instance);
     },
-    async resume(instance: InstanceUuid, { disks }: Parameters<HypervisorDriver['resume']>[1], half?: Half) {
+    async resume(instance: InstanceUuid, { disks, onUp }: Parameters<HypervisorDriver['resume']>[1], half?: Half) {
       const guest = guestOf(instance);
       if (guest?.isRunning !== true) {
         if (guest?.save === undefined) throw new AgentError('save-missing', 'x', { wire: novaFaults.instanceResumeFailure('no save') });
@@ -316,10 +330,40 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
         if (world.restores === 'refused') throw new AgentError('guest-resume-failed', 'x', { wire: novaFaults.instanceResumeFailure('bhyve did not take the save back') });
         guest.isRunning = true;
         guest.memory = guest.save.memory;
+        if (guest.save.writtenBy !== writtenBy(world, instance)) world.torn.push(instance);
+        writeDisks(world, instance);
+        onUp?.();
       }
       await half?.();
       delete guest.save;
     },
+    isSaving: async (instance: InstanceUuid) => world.partialSaves.has(instance),
+    async keepSave(instance: InstanceUuid, id: string, half?: Half) {
+      const memory = guestOf(instance)?.save?.memory;
+      if (memory === undefined) throw new AgentError('save-missing', 'x');
+      await half?.();
+      world.keptFiles.set(id, { instance, memory, writtenBy: guestOf(instance)?.save?.writtenBy, variablesSince: guestOf(instance)?.variablesSince ?? null });
+      return { sum: `memory ${memory}`, bytes: 1n << 27n };
+    },
+    async keepVariables(instance: InstanceUuid, id: string) {
+      if (guestOf(instance) !== undefined) world.keptFiles.set(id, { instance, memory: null, variablesSince: guestOf(instance)?.variablesSince ?? null });
+    },
+    whyNoReturn: async (_instance: InstanceUuid, id: string, memory: CheckpointMemory) => (memory.sum === `memory ${world.keptFiles.get(id)?.memory}` ? null : 'its memory is not on this host any more'),
+    async putBackSave(instance: InstanceUuid, id: string, disks: Readonly<Record<string, string>>, half?: Half) {
+      const guest = guestOf(instance);
+      const memory = world.keptFiles.get(id)?.memory;
+      if (guest === undefined || memory === undefined || memory === null) throw new AgentError('save-missing', 'x');
+      delete guest.save;
+      await half?.();
+      guest.save = { memory, disks, writtenBy: world.keptFiles.get(id)?.writtenBy };
+    },
+    async putBackVariables(instance: InstanceUuid, id: string) {
+      const guest = guestOf(instance);
+      const kept = world.keptFiles.get(id);
+      if (guest !== undefined && kept !== undefined) guest.variablesSince = kept.variablesSince;
+    },
+    kept: async (instance: InstanceUuid) => [...world.keptFiles].filter(([, kept]) => kept.instance === instance).map(([id]) => parseCheckpointId(id)),
+    dropKept: async (_instance: InstanceUuid, id: string) => { world.keptFiles.delete(id); },
     async dropSave(instance: InstanceUuid) { delete guestOf(instance)?.save; },
     async stop(instance: InstanceUuid) {
       const guest = guestOf(instance);
@@ -347,11 +391,12 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       if (guest !== undefined) end(guest);
       await half?.();
       world.folders.delete(instance);
+      for (const [id, kept] of world.keptFiles) if (kept.instance === instance) world.keptFiles.delete(id);
     },
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'forgetVariables', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'keepSave', 'keepVariables', 'putBackSave', 'putBackVariables', 'dropKept', 'forgetVariables', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

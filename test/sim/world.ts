@@ -4,7 +4,7 @@
  */
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { DiskBus, DiskRole } from '../../src/storage/index.js';
+import type { CheckpointMemory, DiskBus, DiskRole } from '../../src/storage/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
@@ -25,7 +25,7 @@ export interface Guest {
   starts: number;
   /** What it remembers, changed by each cold start; a save of it. */
   memory?: number;
-  save?: { readonly memory: number; readonly disks: Readonly<Record<string, string>> };
+  save?: { readonly memory: number; readonly disks: Readonly<Record<string, string>>; readonly writtenBy?: number | undefined };
   /** The start at which its firmware's variables began; null: it has none yet. */
   variablesSince: number | null;
 }
@@ -38,6 +38,8 @@ export interface FakeDisk {
   readonly madeFor: string | null;
   readonly bus: DiskBus | null;
   format?: string;
+  /** Which run of a guest wrote to it last. */
+  writtenBy?: number;
 }
 
 export interface World {
@@ -58,8 +60,15 @@ export interface World {
   readonly kept: Map<string, { readonly move: string; readonly disk: FakeDisk }>;
   /** Instances whose disks are held still for a save. */
   readonly still: Set<InstanceUuid>;
+  /** Which run had written to them by then. */
+  readonly heldAt: Map<InstanceUuid, number | undefined>;
   /** What guests remembered that are being saved. */
   readonly partialSaves: Map<InstanceUuid, number>;
+  /** node id → what the guest remembers there, if anything, and since which start it had its variables. */
+  readonly keptFiles: Map<string, { readonly instance: InstanceUuid; readonly memory: number | null; readonly writtenBy?: number | undefined; readonly variablesSince: number | null }>;
+  /** How often guests were started or went on; and those that went on over disks that other runs have written to. */
+  runs: number;
+  readonly torn: string[];
   /** Whether the host's self-test has passed. */
   canSave: boolean;
   /** What bhyve does with a save that it is to restore. */
@@ -78,7 +87,7 @@ export interface World {
   /** Glance's images but the one that everybody boots from. */
   readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null; properties?: Readonly<Record<string, string>> }>;
   /** id → a node of the checkpoint tree. */
-  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly disks: ReadonlyMap<DiskRole, FakeDisk> }>;
+  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> }>;
   /** instance → the node that its disks descend from. */
   readonly currentNodes: Map<InstanceUuid, string>;
   /** operation → whose disk is kept for it */
@@ -90,7 +99,7 @@ export interface World {
 
 export function createWorld(): World {
   return {
-    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), partialSaves: new Map(), canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
+    rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), heldAt: new Map(), partialSaves: new Map(), keptFiles: new Map(), runs: 0, torn: [], canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
     taps: new Map(), images: new Set(), glance: new Map(), nodes: new Map(), currentNodes: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
@@ -131,6 +140,7 @@ export function remains(world: World, uuid: InstanceUuid): string[] {
     ...(world.still.has(uuid) ? ['disks held still'] : []),
     ...[...(world.disks.get(uuid)?.keys() ?? [])].map((role) => (role === 'root' ? 'a disk' : `a ${role} disk`)),
     ...([...world.nodes.values()].some(({ instance }) => instance === uuid) ? ['a checkpoint'] : []),
+    ...([...world.keptFiles.values()].some(({ instance }) => instance === uuid) ? ['files of a checkpoint'] : []),
     ...([...world.snapshots.values()].includes(uuid) ? ['a copy of its disk'] : []),
     ...[...world.taps].filter(([, owner]) => owner === uuid).map(([tap]) => `tap ${tap}`),
   ];

@@ -2,10 +2,9 @@ import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
-import { isBootFromVolume, taskStates, toNovaTime, vmStates } from '../../objects/index.js';
+import { isBootFromVolume, taskStates, toNovaTime, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
-import type { CheckpointNode } from '../../storage/index.js';
-import { isCheckpointImage, nodeOfImage, returnToImage } from '../checkpoint-image.js';
+import { isCheckpointImage, memoryOfImage, nodeOfImage, returnToImage } from '../checkpoint-image.js';
 import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { localDisks } from '../local-disks.js';
@@ -17,10 +16,11 @@ import { actAll, endGuest, reapQuietly } from '../machine-steps.js';
 import type { InstanceMethod, Operation } from '../operation.js';
 import { bringUp } from '../power-steps.js';
 import { saveState, saveWithPower } from '../save-state.js';
+import { showIfLeftSaved } from '../snapshot/bring-back.js';
 import { rebuildArguments, type RebuildArguments } from './arguments.js';
 import { refuseEvacuation } from './refuse-evacuation.js';
 import { configDriveStep, remakeSteps } from './remake-steps.js';
-import { restoreSteps } from './restore-steps.js';
+import { forgetSteps, goOnSteps, isRemade, restoreSteps, type Return } from './restore-steps.js';
 
 type Rebuild = Operation<RebuildArguments>;
 
@@ -31,7 +31,7 @@ const attributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'keyp
 /**
  * Rebuild: the same server (ports, addresses, name) on a new disk. Everything that can be refused is refused while the guest still runs, and
  * the old disk goes only when the new one is there; so a rebuild that fails before that leaves the server as it was. With an image that stands for
- * a checkpoint of this server, its disks become those of the checkpoint.
+ * a checkpoint of this server, its disks become those of the checkpoint, and its guest goes on from there if that has memory.
  */
 export const rebuildInstance: InstanceMethod<RebuildArguments> = {
   kind: 'instance',
@@ -67,12 +67,13 @@ async function rebuild(operation: Rebuild): Promise<null> {
 
 interface Accepted {
   readonly image: GlanceImage;
-  /** What the image stands for, if for a checkpoint. */
-  readonly node: CheckpointNode | null;
+  /** Where the server goes, if the image stands for a checkpoint. */
+  readonly back: Return | null;
 }
 
 /** The new image, cached and fit for this host and flavor, or the node that it stands for; anything else is refused here. */
-async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<Accepted> {
+async function acceptedImage(operation: Rebuild): Promise<Accepted> {
+  const { args, context, deps, signal } = operation;
   const { instance } = args;
   const blockDevices = args.bdms?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(context, parseInstanceUuid(instance.get('uuid'))));
   if (isBootFromVolume(instance, blockDevices) || args.image_ref === null || args.image_ref === undefined) {
@@ -85,52 +86,65 @@ async function acceptedImage({ args, context, deps, signal }: Rebuild): Promise<
     properties: normalProperties(image.properties), capabilities: deps.driver.capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
   });
   decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
-  if (isCheckpointImage(image)) return { image, node: await nodeOfImage(deps, instance.get('uuid'), image) };
+  if (isCheckpointImage(image)) return { image, back: await acceptedReturn(operation, image) };
   const flavor = instance.get('flavor');
   refuseUnfit(flavor, image);
   await cacheImage(deps, context, image, { maxBytes: rootBytesOf(flavor), signal });
-  return { image, node: null };
+  return { image, back: null };
 }
 
-async function remake(operation: Rebuild, { image, node }: Accepted): Promise<void> {
+/** The node that the image stands for, and its memory if the guest can go on from it. */
+async function acceptedReturn({ args: { instance, target_state: targetState }, deps, signal, log, isResumed }: Rebuild, image: GlanceImage): Promise<Return> {
+  const uuid = instance.get('uuid');
+  const node = await nodeOfImage(deps, uuid, image);
+  if (!staysOff(instance, targetState)) return { node, memory: await memoryOfImage(deps, uuid, image, node, { isUnderWay: isResumed, signal }) };
+  if (node.memory !== null) log.info({ checkpoint: node.id }, 'memory of the checkpoint not used: the server is off');
+  return { node, memory: null };
+}
+
+/** Nova starts a server that was stopped and stops it again; here it stays off. */
+const staysOff = (instance: NovaObjectOf<'Instance'>, targetState: unknown): boolean => instance.get('vm_state') === vmStates.stopped || targetState === vmStates.stopped;
+
+async function remake(operation: Rebuild, { image, back }: Accepted): Promise<void> {
   const { id, args: { instance, target_state: targetState, orig_image_ref: before }, context, deps, signal, isResumed } = operation;
   const uuid = parseInstanceUuid(instance.get('uuid'));
-  const staysOff = instance.get('vm_state') === vmStates.stopped || targetState === vmStates.stopped;
+  const isOff = staysOff(instance, targetState);
+  const memory = back?.memory ?? null;
   const from = (state: string): readonly string[] => (isResumed ? [rebuilding, rebuildBlockDeviceMapping, rebuildSpawning] : [state]);
-  if (isResumed && (await isRemade(operation))) return reportRebuilt(operation, staysOff);
-  if (node !== null) returnToImage(instance, node, before ?? null);
+  if (isResumed && (await isRemade(operation, memory))) {
+    if (memory !== null) await runSteps(deps.journal, id, await forgetSteps(operation), signal);
+    return reportRebuilt(operation, isOff);
+  }
+  if (back !== null) returnToImage(instance, back.node, before ?? null);
   await saveWithPower(deps, context, instance, { taskState: rebuilding }, from(rebuilding));
   await runSteps(deps.journal, id, [endGuest(deps, uuid, stopOptions(deps.options, instance, true))], signal);
   await saveState(deps, context, instance, { taskState: rebuildBlockDeviceMapping }, from(rebuilding));
   await saveState(deps, context, instance, { taskState: rebuildSpawning }, from(rebuildBlockDeviceMapping));
   await runSteps(deps.journal, id, [
-    ...(node === null ? remakeSteps(operation, image) : restoreSteps(operation, node)),
-    configDriveStep(operation, image),
-    // Nova starts a server that was stopped and stops it again; here it stays off.
-    ...(staysOff ? [] : bringUp(deps, instance, deps.ports.cached(instance))),
+    ...(back === null ? remakeSteps(operation, image) : restoreSteps(operation, back)),
+    // A guest that goes on has read its config drive, and keeps it.
+    ...(memory === null ? [configDriveStep(operation, image)] : []),
+    ...(isOff ? [] : memory === null ? bringUp(deps, instance, deps.ports.cached(instance)) : goOnSteps(operation)),
   ], signal);
-  await reportRebuilt(operation, staysOff);
+  await reportRebuilt(operation, isOff);
 }
 
-/** Killed after the start: a guest that runs on the new disk is the rebuilt one. */
-async function isRemade({ id, args: { instance }, deps }: Rebuild): Promise<boolean> {
-  const uuid = parseInstanceUuid(instance.get('uuid'));
-  if ((await deps.driver.state(uuid)).kind !== 'running') return false;
-  return (await deps.storage.disks(uuid)).some(({ role, madeFor }) => role === 'root' && madeFor === id);
-}
-
-async function reportRebuilt({ args: { instance }, context, deps }: Rebuild, staysOff: boolean): Promise<void> {
+async function reportRebuilt({ args: { instance }, context, deps }: Rebuild, isOff: boolean): Promise<void> {
   instance.set('launched_at', toNovaTime(deps.clock.now()));
-  await saveWithPower(deps, context, instance, { vmState: staysOff ? vmStates.stopped : vmStates.active, taskState: null }, [rebuildSpawning]);
+  await saveWithPower(deps, context, instance, { vmState: isOff ? vmStates.stopped : vmStates.active, taskState: null }, [rebuildSpawning]);
   if (deps.options.trackInstanceChanges) await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
 }
 
-/** With the old disk in its place the server is what it was before, and runs again if it did; without it the server is in error. Saved with the task revert. */
+/**
+ * With the old disk in its place the server is what it was before, and runs again if it did; without it the server is in error, or suspended if its guest did not go on
+ * from the memory of a checkpoint: it may be tried again. Saved with the task revert.
+ */
 async function settle({ id, args, deps, log }: Rebuild): Promise<void> {
   const { instance } = args;
   const uuid = parseInstanceUuid(instance.get('uuid'));
   try {
     const root = (await deps.storage.disks(uuid)).find(({ role }) => role === 'root');
+    if (root?.madeFor === id && (await showIfLeftSaved(deps, instance))) return;
     if (root === undefined || root.madeFor === id) throw new AgentError('disk-missing', 'the old disk is gone already');
     if (typeof args.orig_image_ref === 'string') instance.set('image_ref', args.orig_image_ref);
     if (args.orig_sys_metadata !== undefined && args.orig_sys_metadata !== null) instance.set('system_metadata', args.orig_sys_metadata);

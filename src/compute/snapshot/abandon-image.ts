@@ -3,16 +3,19 @@
  * can, because the journal kept the message: the image that nobody will fill is deleted, and the user's action ends with an error instead of never.
  */
 import { AgentError } from '../../lib/errors.js';
-import { isUuid, parseImageId, type InstanceUuid } from '../../lib/ids.js';
+import { isUuid, parseImageId, parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
 import type { JournalledOperation } from '../../journal/index.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { contextFromWire } from '../../rpc/context.js';
 import type { WireMessage } from '../../rpc/index.js';
 import { checkpointIdOf } from '../checkpoint-image.js';
 import type { ComputeDeps } from '../deps.js';
+import { dropCheckpoint } from '../drop-checkpoint.js';
 import { faultText } from '../error-text.js';
 import { saveState } from '../save-state.js';
 import { recordFault } from '../wrappers.js';
+import { bringBack, showIfLeftSaved } from './bring-back.js';
+import { saveStep } from './keep-checkpoint.js';
 import { dropUnfilledImage } from './make-image.js';
 
 const imageTasks: readonly string[] = [taskStates.imageSnapshotPending, taskStates.imageSnapshot, taskStates.imageBackup, taskStates.imagePendingUpload, taskStates.imageUploading];
@@ -29,24 +32,40 @@ export async function abandonImage(deps: ComputeDeps, operation: JournalledOpera
   if (row !== undefined && wasUnfinished) await saveState(deps, deps.ownContext(), row, { taskState: null }, imageTasks);
   const { instance } = operation;
   if (instance === null) return deps.journal.end(operation.id, 'undone');
-  deps.gate.run(instance, 'snapshot', () => settleImage(deps, operation, instance, wasUnfinished)).catch((err: unknown) =>
+  deps.gate.run(instance, 'snapshot', () => settleImage(deps, operation, { instance, row, wasUnfinished })).catch((err: unknown) =>
     deps.log.error({ err, op: operation.id, instance }, 'interrupted image not settled; kept for the next start'));
 }
 
-async function settleImage(deps: ComputeDeps, operation: JournalledOperation, instance: InstanceUuid, wasUnfinished: boolean): Promise<void> {
+interface Settlement { readonly instance: InstanceUuid; readonly row: NovaObjectOf<'Instance'> | undefined; readonly wasUnfinished: boolean }
+
+async function settleImage(deps: ComputeDeps, operation: JournalledOperation, { instance, row, wasUnfinished }: Settlement): Promise<void> {
   const message = operation.payload as WireMessage;
   const context = contextFromWire(message);
   const log = deps.log.child({ op: operation.id, instance, rpc: operation.rpc });
+  // First of all, and whatever the row says by now: a guest that stood still for a checkpoint goes on.
+  if (row !== undefined && operation.steps.has(saveStep)) await comeBack(deps, row);
   const { image_id: image } = message['args'] as { image_id?: unknown };
   if (wasUnfinished && isUuid(image)) {
     // A node whose image is complete is wanted; any other is of an image that will never be.
-    if (!(await dropUnfilledImage(deps, context, parseImageId(image), log))) await deps.storage.deleteCheckpoint(instance, checkpointIdOf(image));
+    if (!(await dropUnfilledImage(deps, context, parseImageId(image), log))) await dropCheckpoint(deps, instance, checkpointIdOf(image));
     await recordFault(deps, context, instance, interrupted());
   }
   await endEvent(deps, operation, context, wasUnfinished);
   await deps.storage.dropSnapshot(instance, operation.id);
   await deps.journal.end(operation.id, 'undone');
   log.info({ wasUnfinished }, 'interrupted image settled');
+}
+
+/** A guest that cannot go on is a suspended server's, and its user is told so by the fault. */
+async function comeBack(deps: ComputeDeps, row: NovaObjectOf<'Instance'>): Promise<void> {
+  try {
+    await bringBack(deps, row);
+    return;
+  } catch (err) {
+    deps.log.error({ err, instance: row.get('uuid') }, 'guest did not go on after an interrupted checkpoint');
+    await recordFault(deps, deps.ownContext(), parseInstanceUuid(row.get('uuid')), err);
+  }
+  if (await showIfLeftSaved(deps, row)) await saveState(deps, deps.ownContext(), row, {});
 }
 
 async function endEvent(deps: ComputeDeps, operation: JournalledOperation, context: ReturnType<typeof contextFromWire>, isFailure: boolean): Promise<void> {

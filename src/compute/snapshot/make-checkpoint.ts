@@ -1,35 +1,35 @@
 /**
- * A node of the checkpoint tree instead of a copy of the disk: a snapshot of all disks at one moment, which takes no time and little space, and an image that stands
- * for it. Without its image a node is wanted by nobody, so it goes when the image cannot be filled.
+ * A node of the checkpoint tree instead of a copy of the disk: a snapshot of all disks at one moment, which takes no time and little space, with the guest's memory
+ * if that is wanted, and an image that stands for it. Without its image a node is wanted by nobody, so it goes when the image cannot be filled.
  */
 import { parseInstanceUuid } from '../../lib/ids.js';
-import { runSteps } from '../../journal/index.js';
-import { powerStates } from '../../virt/index.js';
-import { checkpointIdOf, checkpointProperties, checkpointRefused, renderCheckpoint } from '../checkpoint-image.js';
+import { checkpointIdOf, checkpointProperties, checkpointRefused, renderCheckpoint, type CheckpointKind } from '../checkpoint-image.js';
+import { dropCheckpoint } from '../drop-checkpoint.js';
+import { showIfLeftSaved } from './bring-back.js';
+import { keepCheckpoint, type KeptNode } from './keep-checkpoint.js';
 import { attributesOf, refuseUnquiesced, type ImageWork } from './make-image.js';
 import { uploadDisk } from './upload-disk.js';
 
-/** Fills the queued image. AgentError `checkpoint-refused` when the server has as many nodes as it may have. */
-export async function makeCheckpoint(work: ImageWork): Promise<void> {
-  const { id, deps, instance, image, log, signal } = work;
-  const { storage } = deps;
-  const uuid = parseInstanceUuid(instance.get('uuid'));
-  const checkpoint = checkpointIdOf(image);
+/**
+ * Fills the queued image. AgentError `checkpoint-refused` when the server has as many nodes as it may have, or for a guest whose memory cannot be saved. A guest that
+ * does not go on afterwards is off with its save, and the row, which the caller saves, says suspended.
+ */
+export async function makeCheckpoint(work: ImageWork, kind: CheckpointKind): Promise<void> {
+  const { instance, image, log } = work;
   await refuseUnquiesced(work);
   await refuseTooMany(work);
-  const power = await deps.driver.powerState(uuid);
-  const guest = power === powerStates.running || power === powerStates.paused ? 'running' : 'off';
+  let kept: KeptNode;
   try {
-    await runSteps(deps.journal, id, [{
-      name: 'keep-checkpoint', look: async () => 'not-done', // idempotent
-      act: () => storage.createCheckpoint(uuid, checkpoint, guest), undo: () => storage.deleteCheckpoint(uuid, checkpoint),
-    }], signal);
-    await describeNode(work);
+    kept = await keepCheckpoint(work, kind);
+    await describeNode(work, kept);
   } catch (error) {
     await dropNode(work);
+    // What the guest is now goes with the task that is put back.
+    if (kind === 'full') instance.set('power_state', await work.deps.driver.powerState(parseInstanceUuid(instance.get('uuid'))));
+    if (await showIfLeftSaved(work.deps, instance)) log.error({ err: error, image }, 'guest did not go on after its checkpoint; its save is kept');
     throw error;
   }
-  log.info({ image, checkpoint, guest }, 'checkpoint made');
+  log.info({ image, checkpoint: checkpointIdOf(image), kind, stopMs: kept.stopMs }, 'checkpoint made');
 }
 
 async function refuseTooMany({ deps, instance, image }: ImageWork): Promise<void> {
@@ -38,7 +38,7 @@ async function refuseTooMany({ deps, instance, image }: ImageWork): Promise<void
   if (length >= maxCheckpoints) throw checkpointRefused(image, `the server has ${length} checkpoints, and this host keeps ${maxCheckpoints} of a server; delete the image of one first`);
 }
 
-async function describeNode(work: ImageWork): Promise<void> {
+async function describeNode(work: ImageWork, { stopMs }: KeptNode): Promise<void> {
   const { deps, context, instance, image } = work;
   const uuid = instance.get('uuid');
   const node = (await deps.storage.checkpoints(parseInstanceUuid(uuid))).find((one) => one.id === checkpointIdOf(image));
@@ -46,13 +46,13 @@ async function describeNode(work: ImageWork): Promise<void> {
   const text = Buffer.from(renderCheckpoint(deps.options.host, uuid, node));
   await work.onStage('pending-upload');
   await work.onStage('uploading');
-  await deps.glance.update(context, image, { ...attributesOf(instance, 'raw'), ...checkpointProperties(deps.options.host, uuid, node) });
+  await deps.glance.update(context, image, { ...attributesOf(instance, 'raw'), ...checkpointProperties(deps.options.host, uuid, node, stopMs) });
   await uploadDisk(work, { diskFormat: 'raw', bytes: BigInt(text.length), open: async function* () { yield text; } });
 }
 
 async function dropNode({ deps, instance, image, log }: ImageWork): Promise<void> {
   try {
-    await deps.storage.deleteCheckpoint(parseInstanceUuid(instance.get('uuid')), checkpointIdOf(image));
+    await dropCheckpoint(deps, parseInstanceUuid(instance.get('uuid')), checkpointIdOf(image));
   } catch (err) {
     log.warn({ err, image }, 'checkpoint without an image not removed; the periodic duty will do it');
   }

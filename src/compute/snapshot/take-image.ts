@@ -4,12 +4,12 @@ import { isUuid, parseImageId } from '../../lib/ids.js';
 import { inSlot } from '../../lib/slots.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
-import { isCheckpointAsked } from '../checkpoint-image.js';
+import { checkpointAsked } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { instanceArgument, type Operation } from '../operation.js';
 import { saveState, saveWithPower } from '../save-state.js';
 import { makeCheckpoint } from './make-checkpoint.js';
-import { dropUnfilledImage, isImageGone, makeImage } from './make-image.js';
+import { dropUnfilledImage, isImageGone, makeImage, type ImageWork } from './make-image.js';
 
 export const imageIdArgument = z.custom<string>(isUuid, 'not a canonical UUID').transform((id) => parseImageId(id));
 export const imageArguments = { instance: instanceArgument, image_id: imageIdArgument };
@@ -24,10 +24,11 @@ export async function takeImage(operation: TakeImage, from: string): Promise<voi
   const { args: { instance, image_id: image }, deps, log, signal } = operation;
   const context = elevated(operation.context);
   try {
-    await deps.conductor.instances.load(context, instance, ['system_metadata']);
+    await deps.conductor.instances.load(context, instance, ['system_metadata', 'info_cache']);
     await inSlot(deps.snapshotSlots, signal, async () => {
       await saveWithPower(deps, context, instance, {});
-      const fill = isCheckpointAsked(await deps.glance.show(context, image)) ? makeCheckpoint : makeImage;
+      const kind = checkpointAsked(await deps.glance.show(context, image));
+      const fill = kind === null ? makeImage : (work: ImageWork) => makeCheckpoint(work, kind);
       await fill({
         id: operation.id, deps, context, instance, image, log, signal,
         onStage: (stage) => (stage === 'pending-upload'

@@ -21,7 +21,7 @@ import { tidy } from './tidy.js';
 type Checkpoints = Pick<NodeStorage, 'createCheckpoint' | 'checkpoints' | 'restoreCheckpoint' | 'deleteCheckpoint' | 'instancesWithCheckpoints' | 'tidyCheckpoints'>;
 
 export const createCheckpoints = (deps: InstanceDisksDeps): Checkpoints => ({
-  createCheckpoint: (instance, id, guest) => createCheckpoint(deps, instance, id, guest),
+  createCheckpoint: (instance, id, guest, memory = null) => createCheckpoint(deps, instance, id, { guest, memory }),
   checkpoints: async (instance) => nodesOf(await readDiskTree(deps, instance)),
   restoreCheckpoint: (instance, id, madeFor) => restoreCheckpoint(deps, instance, id, madeFor),
   deleteCheckpoint: (instance, id) => deleteCheckpoint(deps, instance, id),
@@ -32,11 +32,13 @@ export const createCheckpoints = (deps: InstanceDisksDeps): Checkpoints => ({
 const rootSnapshotOf = (tree: DiskTree, id: CheckpointId): DiskTree['snapshots'][number] | undefined =>
   tree.snapshots.find((snapshot) => snapshot.role === 'root' && snapshot.checkpoint === id);
 
-async function createCheckpoint(deps: InstanceDisksDeps, instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest']): Promise<void> {
+type Made = Pick<CheckpointNode, 'guest' | 'memory'>;
+
+async function createCheckpoint(deps: InstanceDisksDeps, instance: InstanceUuid, id: CheckpointId, { guest, memory }: Made): Promise<void> {
   if (rootSnapshotOf(await readDiskTree(deps, instance), id) !== undefined) return;
   const present = (await disks(deps, instance)).filter(({ role }) => role !== 'rescue');
   if (!present.some(({ role }) => role === 'root')) throw new AgentError('disk-missing', 'the instance has no root disk on this host', { details: { instance } });
-  const marks = asProperties({ kind: 'checkpoint', instance, checkpoint: id, at: deps.clock.now().toISOString(), guest });
+  const marks = asProperties({ kind: 'checkpoint', instance, checkpoint: id, at: deps.clock.now().toISOString(), guest, ...(memory === null ? {} : { memory: memory.sum, 'memory-bytes': String(memory.bytes) }) });
   await deps.zfs.snapshotTogether(present.map(({ dataset }) => `${dataset}@ckpt-${id}`), marks);
 }
 

@@ -4,7 +4,7 @@ import { isDiskRole } from '../disk-roles.js';
 import { BRANCH, type InstanceDisksDeps } from '../instance-disks.js';
 import { markProperties, marksOf, type Marks } from '../marks.js';
 import { successorOf } from '../replace-disk.js';
-import type { CheckpointNode, DiskRole } from '../types.js';
+import type { CheckpointMemory, CheckpointNode, DiskRole } from '../types.js';
 import type { Properties } from '../zfs.js';
 
 /** A disk in use, one that is about to take its place, or one that is kept for its nodes. */
@@ -79,6 +79,9 @@ function nearestNode(tree: DiskTree, disk: TreeDisk, snapshot: NodeSnapshot | un
   return origin.isReleased ? nearestNode(tree, origin.disk, origin) : origin.checkpoint;
 }
 
+const memoryOf = ({ memory, 'memory-bytes': bytes = '' }: Marks): CheckpointMemory | null =>
+  (memory === undefined ? null : { sum: memory, bytes: /^\d+$/.test(bytes) ? BigInt(bytes) : 0n });
+
 /** The nodes, oldest first. Parents are those of the root disk. */
 export function nodesOf(tree: DiskTree): readonly CheckpointNode[] {
   const present = tree.disks.find(({ role, place }) => role === 'root' && place === 'present');
@@ -87,7 +90,7 @@ export function nodesOf(tree: DiskTree): readonly CheckpointNode[] {
     const parts = tree.snapshots.filter((one) => one.checkpoint === root.checkpoint);
     const sum = (of: (part: NodeSnapshot) => bigint): bigint => parts.reduce((total, part) => total + of(part), 0n);
     return {
-      id: root.checkpoint, parent: nearestNode(tree, root.disk, root), at: new Date(root.marks.at ?? 0), guest: root.marks.guest === 'off' ? 'off' : 'running',
+      id: root.checkpoint, parent: nearestNode(tree, root.disk, root), at: new Date(root.marks.at ?? 0), guest: root.marks.guest === 'off' ? 'off' : 'running', memory: memoryOf(root.marks),
       roles: parts.map(({ role }) => role), bytes: sum((part) => part.bytes), usedBytes: sum((part) => part.usedBytes), image: root.disk.image,
       isCurrent: root.checkpoint === current,
     };

@@ -28,6 +28,8 @@ export interface GuestPaths {
   readonly save: string;
   /** The same while it is made. */
   readonly partialSave: string;
+  /** A folder for each node of the checkpoint tree that has more than disks (kept-checkpoints.ts). */
+  readonly checkpoints: string;
   /** Rules of rctl(8) for the supervisor; absent for a guest without limits. */
   readonly limits: string;
   readonly consoleLog: string;
@@ -65,6 +67,7 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
       rescueVariableStore: `${folder}/nvram-rescue.fd`, supervisor: `${folder}/supervisor.sh`,
       status: `${folder}/status`, verdict: `${folder}/verdict`, lock: `${folder}/supervisor.lock`, stopMarker: `${folder}/stop`,
       suspendMarker: `${folder}/suspending`, restore: `${folder}/restore`, save: `${folder}/suspended`, partialSave: `${folder}/suspended.partial`,
+      checkpoints: `${folder}/checkpoints`,
       limits: `${folder}/limits`, consoleLog: `${folder}/console.log`, bhyveLog: `${folder}/bhyve.log`,
     };
   };

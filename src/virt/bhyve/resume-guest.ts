@@ -12,26 +12,26 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import type { DiskEvidence } from '../../storage/index.js';
 import type { HypervisorDriver } from '../types.js';
-import { faultsOfSave, maxMetaBytes, parseSaveMeta } from '../saves/index.js';
+import { checkSave } from './check-save.js';
 import { readStoredSpec } from './define-guest.js';
-import { digestFile } from './digest-file.js';
 import { putAway, settled, startGuest, type LifecycleDeps } from './lifecycle.js';
-import { expectationOf, saveLimitMs } from './savable.js';
-import { readSaveIdentity, whyOtherHost } from './save-identity.js';
-import { manifestName, parseManifest, type SaveManifest } from './save-manifest.js';
+import { saveLimitMs } from './savable.js';
+import { manifestName, parseManifest } from './save-manifest.js';
 
 /** How long a restored guest must run to count as one. */
 const provenMs = 2000;
 
+type Options = Parameters<HypervisorDriver['resume']>[1];
+
 /** See HypervisorDriver.resume. The pid of the guest. */
-export async function resumeGuest(deps: LifecycleDeps, instance: InstanceUuid, { disks, signal }: Parameters<HypervisorDriver['resume']>[1]): Promise<number> {
+export async function resumeGuest(deps: LifecycleDeps, instance: InstanceUuid, options: Options): Promise<number> {
   const seen = await settled(deps, instance);
-  const pid = seen.kind === 'running' ? seen.process.pid : await restore(deps, instance, disks, signal);
+  const pid = seen.kind === 'running' ? seen.process.pid : await restore(deps, instance, options);
   await deps.files.forget(instance, ['save']);
   return pid;
 }
 
-async function restore(deps: LifecycleDeps, instance: InstanceUuid, disks: DiskEvidence, signal: AbortSignal): Promise<number> {
+async function restore(deps: LifecycleDeps, instance: InstanceUuid, { disks, signal, onUp }: Options): Promise<number> {
   const config = await checkedConfig(deps, instance, disks, signal);
   const { save, config: configPath, variableStore } = deps.files.paths(instance);
   const { host } = deps;
@@ -44,6 +44,7 @@ async function restore(deps: LifecycleDeps, instance: InstanceUuid, disks: DiskE
         if (await host.files.exists(`${save}/nvram.fd`)) await host.files.copy(`${save}/nvram.fd`, variableStore, 0o600);
       },
     });
+    onUp?.();
     await deps.clock.sleep(provenMs);
     const after = await settled(deps, instance);
     if (after.kind === 'running') return after.process.pid;
@@ -73,25 +74,16 @@ export function withScreenOf(saved: string, now: string): string {
 
 const refusal = (code: 'save-missing' | 'save-mismatch', what: string): AgentError => new AgentError(code, what, { wire: novaFaults.instanceResumeFailure(what) });
 
-/** Checks the save, the slow way last; gives its bhyve.conf. */
+/** Checks the save; gives its bhyve.conf. */
 async function checkedConfig(deps: LifecycleDeps, instance: InstanceUuid, disks: DiskEvidence, signal: AbortSignal): Promise<string> {
-  const { host, files } = deps;
-  const { save } = files.paths(instance);
-  const text = await host.files.readText(`${save}/${manifestName}`);
+  const { save } = deps.files.paths(instance);
+  const text = await deps.host.files.readText(`${save}/${manifestName}`);
   if (text === undefined) throw refusal('save-missing', 'this host has no save of it; a hard reboot starts it anew');
   try {
     const manifest = parseManifest(instance, text);
-    const other = whyOtherHost(manifest.host, await readSaveIdentity(host, deps.capabilities()));
-    if (other !== null) throw refusal('save-mismatch', `its save was made with something else: ${other}`);
     const changed = changedDisk(manifest.disks, disks);
     if (changed !== null) throw refusal('save-mismatch', `its ${changed} disk is not as it was when the guest was saved; a hard reboot starts it anew`);
-    const config = (await host.files.readText(`${save}/bhyve.conf`)) ?? '';
-    const meta = parseSaveMeta((await host.files.readText(`${save}/ram.meta`, maxMetaBytes)) ?? '');
-    const size = (name: 'ram' | 'ram.kern'): bigint | null => (manifest.files[name] === undefined ? null : BigInt(manifest.files[name].bytes));
-    const [fault] = faultsOfSave(meta, expectationOf(await readStoredSpec(files, instance), config), { ramBytes: size('ram'), kernelBytes: size('ram.kern') });
-    if (fault !== undefined) throw refusal('save-mismatch', `its save does not fit the server: ${fault}`);
-    await checkFiles(deps, save, manifest, signal);
-    return config;
+    return await checkSave(deps, instance, save, manifest, signal);
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'save-damaged') throw error;
     throw new AgentError('save-damaged', 'its save is damaged', { cause: error, wire: novaFaults.instanceResumeFailure('its save is damaged; a hard reboot starts it anew') });
@@ -100,12 +92,3 @@ async function checkedConfig(deps: LifecycleDeps, instance: InstanceUuid, disks:
 
 const changedDisk = (then: DiskEvidence, now: DiskEvidence): string | null =>
   [...new Set([...Object.keys(then), ...Object.keys(now)])].find((role) => then[role] !== now[role]) ?? null;
-
-async function checkFiles({ host }: LifecycleDeps, save: string, manifest: SaveManifest, signal: AbortSignal): Promise<void> {
-  for (const [name, was] of Object.entries(manifest.files)) {
-    const path = `${save}/${name}`;
-    const bytes = await host.files.sizeBytes(path);
-    if (bytes !== BigInt(was.bytes)) throw new AgentError('save-damaged', `${name} has ${bytes ?? 'no'} octets, and had ${was.bytes}`);
-    if ((await digestFile(host.files, path, signal)).sha256 !== was.sha256) throw new AgentError('save-damaged', `${name} is not the file that was saved`);
-  }
-}

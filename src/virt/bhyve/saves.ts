@@ -1,10 +1,12 @@
-/** The driver's methods about saved guests; the theory is in suspend-guest.ts and resume-guest.ts. */
+/** The driver's methods about saved guests; the theory is in suspend-guest.ts, resume-guest.ts and kept-checkpoints.ts. */
 import type { InstanceUuid } from '../../lib/ids.js';
-import type { HypervisorDriver } from '../types.js';
+import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
+import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import { resumeGuest } from './resume-guest.js';
 import { whyNotSavable } from './savable.js';
-import { hasSave, suspendGuest } from './suspend-guest.js';
+import { hasSave, isSaving, suspendGuest } from './suspend-guest.js';
+import { whyNoReturn } from './why-no-return.js';
 
 /** What the driver gives them. */
 export interface SavesDeps {
@@ -16,7 +18,9 @@ export interface SavesDeps {
   readonly closeConsole: (instance: InstanceUuid) => Promise<void>;
 }
 
-export function createSaves(deps: SavesDeps): Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'hasSave' | 'resume' | 'dropSave'> {
+type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'dropSave'>;
+
+export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
   const { lifecycle, withGuest } = deps;
   return {
     async whyNoSuspend(instance) {
@@ -29,8 +33,16 @@ export function createSaves(deps: SavesDeps): Pick<HypervisorDriver, 'whyNoSuspe
       await deps.closeConsole(instance);
       deps.noteStopped(instance);
     }),
+    isSaving: (instance) => isSaving(lifecycle, instance),
     hasSave: (instance) => hasSave(lifecycle, instance),
     resume: (instance, options) => withGuest(instance, async () => deps.noteRunning(instance, await resumeGuest(lifecycle, instance, options))),
     dropSave: (instance) => withGuest(instance, () => lifecycle.files.forget(instance, ['save', 'partialSave'])),
+    keepSave: (instance, checkpoint) => withGuest(instance, () => keepSave(lifecycle, instance, checkpoint)),
+    keepVariables: (instance, checkpoint) => withGuest(instance, () => keepVariables(lifecycle, instance, checkpoint)),
+    whyNoReturn: (instance, checkpoint, memory, signal) => whyNoReturn(lifecycle, instance, checkpoint, memory, signal),
+    putBackSave: (instance, checkpoint, disks) => withGuest(instance, () => putBackSave(lifecycle, instance, checkpoint, disks)),
+    putBackVariables: (instance, checkpoint) => withGuest(instance, () => putBackVariables(lifecycle, instance, checkpoint)),
+    kept: (instance) => keptCheckpoints(lifecycle, instance),
+    dropKept: (instance, checkpoint) => withGuest(instance, () => dropKept(lifecycle, instance, checkpoint)),
   };
 }

@@ -30,6 +30,12 @@ type Options = Parameters<HypervisorDriver['suspend']>[1];
 export const hasSave = ({ host, files }: Pick<LifecycleDeps, 'host' | 'files'>, instance: InstanceUuid): Promise<boolean> =>
   host.files.exists(`${files.paths(instance).save}/${manifestName}`);
 
+/** See HypervisorDriver.isSaving. */
+export async function isSaving({ host, files }: Pick<LifecycleDeps, 'host' | 'files'>, instance: InstanceUuid): Promise<boolean> {
+  const { suspendMarker, partialSave } = files.paths(instance);
+  return (await host.files.exists(suspendMarker)) || (await host.files.exists(partialSave));
+}
+
 /** See HypervisorDriver.suspend. */
 export async function suspendGuest(deps: LifecycleDeps, instance: InstanceUuid, options: Options): Promise<void> {
   const { host, files } = deps;

@@ -240,6 +240,15 @@ describe('files', () => {
     expect((await readdir(folder)).sort()).toEqual(['a', 'bin', 'c']);
   });
 
+  test('have further names that outlive the first, and never take the place of another file', async () => {
+    await writeFile(at('a'), 'content');
+    await host.files.link(at('a'), at('b'));
+    await expect(host.files.link(at('a'), at('b'))).rejects.toMatchObject({ code: 'file-failed', details: { errno: 'EEXIST' } });
+    await host.files.writeAtomic(at('a'), 'another');
+    await host.files.remove(at('a'), folder);
+    expect(await host.files.readText(at('b'))).toBe('content');
+  });
+
   test('are downloaded through a sink that keeps or removes', async () => {
     await writeFile(at('kept'), 'an older and longer content');
     const kept = await host.files.openSink(at('kept'));

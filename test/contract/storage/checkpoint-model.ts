@@ -2,17 +2,17 @@
  * Random work on an instance's checkpoint tree, beside a model that knows what must come of it: writing, checkpoints, going to any node, deleting nodes, a rebuild,
  * restarts, and the agent's death before or after any command that changes the pool (the same work is then done again, as the journal does).
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { expect } from 'vitest';
 import type { Host } from '../../../src/host/index.js';
 import { parseCheckpointId, type CheckpointId, type InstanceUuid } from '../../../src/lib/ids.js';
-import type { DiskRole, NodeStorage } from '../../../src/storage/index.js';
+import type { CheckpointMemory, DiskRole, NodeStorage } from '../../../src/storage/index.js';
 
 const MiB = 1024n * 1024n;
 const roles: readonly DiskRole[] = ['root', 'eph0'];
 type Content = ReadonlyMap<DiskRole, string>;
-interface ModelNode { readonly id: CheckpointId; parent: CheckpointId | null; readonly content: Content }
+interface ModelNode { readonly id: CheckpointId; parent: CheckpointId | null; readonly content: Content; readonly memory: CheckpointMemory | null }
 
 class Killed extends Error {}
 
@@ -90,8 +90,9 @@ export async function workOnTree({ host, build, instance, seed, steps, wrote }: 
     },
     async create() {
       const id = parseCheckpointId(randomUUID());
-      await surviving(`create ${id}`, (agent) => agent.createCheckpoint(instance, id, 'running'));
-      nodes.push({ id, parent: base, content });
+      const memory = random() < 0.5 ? { sum: createHash('sha256').update(id).digest('hex'), bytes: BigInt(done.length) } : null;
+      await surviving(`create ${id}`, (agent) => agent.createCheckpoint(instance, id, 'running', memory));
+      nodes.push({ id, parent: base, content, memory });
       base = id;
     },
     async restore() {
@@ -128,7 +129,7 @@ export async function workOnTree({ host, build, instance, seed, steps, wrote }: 
     await actions[pick(weighted)!]!();
     const found = await storage.checkpoints(instance);
     const said = `seed ${seed}: ${done.join('; ')}`;
-    expect(found.map(({ id, parent, isCurrent }) => ({ id, parent, isCurrent })), said).toEqual(nodes.map(({ id, parent }) => ({ id, parent, isCurrent: id === base })));
+    expect(found.map(({ id, parent, memory, isCurrent }) => ({ id, parent, memory, isCurrent })), said).toEqual(nodes.map(({ id, parent, memory }) => ({ id, parent, memory, isCurrent: id === base })));
     for (const disk of await storage.disks(instance)) expect([disk.role, await stampOf(disk.devicePath)], said).toEqual([disk.role, content.get(disk.role)]);
   }
 }

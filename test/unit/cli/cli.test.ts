@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset
 const node = (digit: number, parent: number | null, over: Partial<CheckpointNode> = {}): CheckpointNode => {
   const id = (at: number): CheckpointNode['id'] => parseCheckpointId(`cccccccc-0000-4000-8000-00000000000${at}`);
   const at = new Date(Date.now() - (10 - digit) * 86_400_000);
-  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, isCurrent: false, ...over };
+  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, isCurrent: false, ...over };
 };
 const tree = [node(1, null), node(2, 1), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
 const operation: JournalledOperation = {
@@ -54,7 +54,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     driver: {
       prepare: async () => capabilities, capabilities, list: async () => [running, crashed], state: async (uuid) => states[uuid] ?? { kind: 'absent' },
       definition: async (uuid) => (uuid === running ? definition(running, 'instance-00000001') : uuid === crashed ? definition(crashed, 'instance-00000002') : undefined),
-      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), ...driver,
+      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], ...driver,
     },
     storage: {
       usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
@@ -134,6 +134,36 @@ describe('checkpoints of an instance', () => {
     expect((await run(['checkpoint', 'tree', leftOver, '--config-file', config])).out).toBe('No checkpoints of this instance.\n');
     expect(await run(['checkpoint', 'list', '2222', '--config-file', config])).toMatchObject({ code: 1, err: `2222 could be: ${crashed}, ${leftOver}\n` });
     expect(await run(['checkpoint', 'list', 'abc', '--config-file', config])).toMatchObject({ code: 1, out: '' });
+  });
+});
+
+describe('checkpoints with memory', () => {
+  const full = (digit: number): CheckpointNode => node(digit, null, { memory: { sum: 'f'.repeat(64), bytes: 65n << 20n } });
+  const view = (): NodeView => {
+    const plain = fakeNode({}, { kept: async () => [full(1).id] });
+    return { ...plain, storage: { ...plain.storage, checkpoints: async () => [full(1), full(2), node(3, null)] } };
+  };
+
+  test('show how large it is, and whether it is still there', async () => {
+    const { out } = await run(['checkpoint', 'list', running, '--config-file', config], view());
+    expect(out.split('\n').map((line) => line.replace(/ {2,}/g, ' | ').split(' | ').slice(3, 5))).toEqual([
+      ['CONTENT', 'STATE'], ['full (65 MiB)', 'the guest goes on'], ['full (65 MiB)', 'crash-consistent: its memory is lost'], ['disk', 'crash-consistent'], [],
+    ]);
+    expect(JSON.parse((await run(['checkpoint', 'list', running, '--json', '--config-file', config], view())).out)).toMatchObject([{ hasFiles: true, memory: { bytes: 65 << 20 } }, { hasFiles: false }, { memory: null }]);
+  });
+
+  test('can be looked into by the name of the checkpoint; those without memory have nothing to show', async () => {
+    const state = join(folder, 'state');
+    const save = join(state, 'instances', running, 'checkpoints', full(1).id);
+    mkdirSync(save, { recursive: true });
+    writeFileSync(join(save, 'ram.meta'), recordedSave('stock', 'twoblk').text);
+    const own = join(folder, 'own.conf');
+    writeFileSync(own, readFileSync(config, 'utf8').replace('[DEFAULT]\n', `[DEFAULT]\nstate_path=${state}\n`));
+    const show = (id: string) => run(['checkpoint', 'show', running, id, '--config-file', own], view());
+    expect(await show(full(1).id)).toMatchObject({ code: 0, closed: 1, out: expect.stringMatching(/^guest +vm1\nvCPUs +1\n/) as string });
+    expect(await show(full(2).id)).toMatchObject({ code: 1, out: '', err: `The checkpoint ${full(2).id} has no memory any more.\n` });
+    expect(await show(node(3, null).id)).toMatchObject({ code: 1, err: `The checkpoint ${node(3, null).id} has no memory.\n` });
+    expect(await show('x')).toMatchObject({ code: 1, err: `This node has no checkpoint x of ${running}.\n` });
   });
 });
 

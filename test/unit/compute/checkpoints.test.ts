@@ -1,38 +1,12 @@
 /** Checkpoints through Nova: what is refused, with which words, before anything is touched; and what lets go of a node. */
 import { describe, expect, test } from 'vitest';
-import { AgentError, wireFaultOf } from '../../../src/lib/errors.js';
-import { parseCheckpointId, parseImageId, type InstanceUuid } from '../../../src/lib/ids.js';
+import { AgentError } from '../../../src/lib/errors.js';
+import { parseCheckpointId, parseImageId } from '../../../src/lib/ids.js';
 import { unwantedCheckpoints } from '../../../src/periodic/index.js';
-import { createTestNode, instanceWire, messageOf, putGuest, wireObject, type Answer, type TestNode } from '../../contract/support/compute-node.js';
+import { asked, image, other, reasonOf, rowOf, scene } from '../../contract/support/checkpoint-scene.js';
+import type { TestNode } from '../../contract/support/compute-node.js';
 
-type Data = Record<string, unknown>;
-const image = 'cccccccc-0000-4000-8000-000000000001';
-const other = 'cccccccc-0000-4000-8000-000000000002';
-const rowOf = (node: TestNode): Data => node.rpc.instances[0] ?? {};
 const never = new AbortController().signal;
-
-interface Scene { readonly node: TestNode; readonly uuid: InstanceUuid; readonly send: (method: string, args?: Data) => Promise<Answer> }
-
-/** A server on this host, with a guest and disks. */
-async function scene(row: Data = {}): Promise<Scene> {
-  const node = await createTestNode();
-  const flavor = wireObject('Flavor', '1.2', { id: 1, name: 'm1', flavorid: '1', memory_mb: 64, vcpus: 1, root_gb: 1, ephemeral_gb: 0, swap: 0, extra_specs: {} });
-  const stored = node.rpc.addInstance({ host: 'fakea', node: 'fakea', vm_state: 'active', power_state: 1, metadata: {}, system_metadata: {}, image_ref: 'base', project_id: 'p1', user_id: 'u1', flavor, ...row });
-  const uuid = String(stored['uuid']) as InstanceUuid;
-  node.rpc.infoCaches.push({ instance_uuid: uuid, network_info: '[]' });
-  putGuest(node, uuid, { isRunning: stored['power_state'] === 1 });
-  return {
-    node, uuid,
-    send: async (method, args = {}) => {
-      const answer = await node.receive(messageOf(method, { instance: instanceWire(rowOf(node)), image_id: image, ...args }));
-      await node.settled();
-      return answer;
-    },
-  };
-}
-
-const asked = (properties: Readonly<Record<string, string>>): Partial<TestNode['image']> => ({ status: 'queued', properties });
-const reasonOf = ({ error }: Answer): string => wireFaultOf(error)?.message ?? String(error);
 
 describe('a checkpoint', () => {
   test('is a node, and an image that says where it is', async () => {
@@ -47,7 +21,6 @@ describe('a checkpoint', () => {
   });
 
   test.each([
-    [{ bhyve_checkpoint: 'full' }, /checkpoints with memory are not supported by this host yet/],
     [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
