@@ -9,6 +9,7 @@
  * It never gives up; each cause is logged once. Channels live on top of it (channels.ts).
  * amqplib's own recovery is not used: it knows one host only and rebuilds per connection, never a single closed channel or cancelled consumer.
  */
+import type { Socket } from 'node:net';
 import { connect, type Channel, type ChannelModel } from 'amqplib';
 import { reasonOf } from '../lib/abort.js';
 import { fullJitter } from '../lib/backoff.js';
@@ -20,6 +21,7 @@ import { dialArguments, type DialOptions } from './connect-options.js';
 import { createLatch } from './latch.js';
 import { reportOnce } from './report-once.js';
 import { rotateHosts, type BrokerHost } from './transport-url.js';
+import { writeTogether } from './write-together.js';
 
 export interface RetryOptions {
   /** Ceiling of the first wait; doubles. */
@@ -87,14 +89,16 @@ export async function closeChannel(clock: Clock, channel: Channel): Promise<void
   await withTimeout(clock, CLOSE_LIMIT_MS, 'closing a channel', () => channel.close()).catch(() => undefined);
 }
 
+/** amqplib has no public way to its socket. */
+const socketOf = (model: ChannelModel): Socket | undefined => (model.connection as { stream?: Socket }).stream;
+
 /** Closes, and cuts the socket if the broker does not answer in time. */
 async function closeModel(clock: Clock, model: ChannelModel, reason: string): Promise<void> {
   try {
     await withTimeout(clock, CLOSE_LIMIT_MS, 'closing the broker connection', () => model.close());
   } catch {
-    // Closed already, or the broker is frozen. amqplib has no public way to cut the socket, and a kept one would hold the process.
-    const socket = (model.connection as { stream?: { destroy?: (error: Error) => void } }).stream;
-    socket?.destroy?.(new Error(reason));
+    // Closed already, or the broker is frozen. A kept socket would hold the process.
+    socketOf(model)?.destroy(new Error(reason));
   }
 }
 
@@ -158,6 +162,8 @@ export function createConnection(deps: ConnectionDeps): BrokerConnection {
     try {
       const [options, socket] = await dialArguments(host, deps.dial);
       model = await connect(options, socket);
+      const stream = socketOf(model);
+      if (stream !== undefined) writeTogether(stream);
     } catch (error) {
       throw error instanceof AgentError ? error : connectionError(broker, error);
     }

@@ -11,6 +11,7 @@ export interface Contender {
   start(): void;
   /** In good order; its guests live on. */
   stop(): Promise<void>;
+  isRunning(): boolean;
   /** Throws with the end of its log if it does not run. */
   pid(): number;
 }
@@ -20,6 +21,7 @@ function contender(name: Contender['name'], daemons: Daemons, spec: DaemonSpec):
     name, host: spec.name,
     start: () => void daemons.start(spec),
     stop: async () => void (await daemons.stop(spec.name, 30_000)),
+    isRunning: () => daemons.pid(spec.name) !== null,
     pid: () => {
       const pid = daemons.pid(spec.name);
       if (pid === null) throw new Error(`${spec.name} has ended; the end of ${daemons.logOf(spec.name)}:\n${daemons.tail(spec.name, 30)}`);

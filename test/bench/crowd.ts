@@ -1,13 +1,18 @@
 /** One agent on a null node in a stand-in cloud, and a crowd of guests on it, made by the messages that Nova sends. */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
-import { renderIni, sleep, tailOf, until, writeIfChanged, type Ini } from '../cloud/control-plane/index.js';
+import { renderIni, tailOf, writeIfChanged, type Ini } from '../cloud/control-plane/index.js';
 import { agentProgram } from '../cloud/support/agent.js';
+import type { CleanUp } from './clean-up.js';
 import { agentEnv, benchDaemons } from './contenders.js';
 import { createNullNode, type NullNode } from './null-node.js';
+import { openPrivateBroker } from './private-broker.js';
 import { openRawClient, type RawClient } from './raw-client.js';
+import type { Scene } from './scene.js';
 import { startStandInCloud, type StandInCloud } from './stand-in-cloud.js';
+import { untilInterrupted } from './until-interrupted.js';
 import { newInstance } from '../sim/world.js';
 
 type Row = Record<string, unknown>;
@@ -26,8 +31,12 @@ export interface Crowd {
   restart(): Promise<number>;
   /** The mean of a duty's runs from now on, in milliseconds, over `runs` runs. */
   duty(name: string, runs: number): Promise<number>;
-  close(): Promise<void>;
+  /** From the end of one run of a duty to the end of the run that is `runs` later, whatever `look` says at both ends: windows that hold the same work. */
+  between<T>(name: string, runs: number, look: () => T): Promise<readonly [T, T]>;
 }
+
+/** Of every duty here. */
+export const dutySeconds = 5;
 
 const name = 'bench-crowd';
 const httpPort = 9891;
@@ -43,7 +52,7 @@ function configurationOf(node: NullNode, cloud: StandInCloud, brokerUrl: string)
   return {
     DEFAULT: {
       host: node.name, my_ip: '127.0.0.1', state_path: node.statePath, transport_url: brokerUrl, control_exchange: cloud.exchange, periodic_fuzzy_delay: 0,
-      update_resources_interval: 5, sync_power_state_interval: 5, heal_instance_info_cache_interval: -1, max_concurrent_builds: atOnce,
+      update_resources_interval: dutySeconds, sync_power_state_interval: dutySeconds, heal_instance_info_cache_interval: -1, max_concurrent_builds: atOnce,
     },
     agent: { device_root: node.deviceRoot, boot_messages: node.bootMessagesPath, path: `${join(node.path, 'bin')},/usr/sbin,/usr/bin,/sbin,/bin`, http_bind: '127.0.0.1', http_port: httpPort },
     bhyve: { firmware_dirs: node.firmwareDir, vnc_port_min: 22_000, vnc_port_max: 22_999 },
@@ -54,60 +63,58 @@ function configurationOf(node: NullNode, cloud: StandInCloud, brokerUrl: string)
   };
 }
 
-export async function openCrowd(brokerUrl: string, folder: string, paths: { readonly run: string; readonly logs: string }): Promise<Crowd> {
+/** It goes away with `cleanUp`, agent first. */
+export async function openCrowd({ plane, signal }: Pick<Scene, 'plane' | 'signal'>, cleanUp: CleanUp): Promise<Crowd> {
+  const { layout } = plane;
+  const brokerUrl = await openPrivateBroker(layout, cleanUp);
   const cloud = await startStandInCloud(brokerUrl);
-  const node = createNullNode(name, folder);
-  const daemons = benchDaemons(paths);
-  await daemons.stop(name, 5_000);
+  cleanUp.add(() => cloud.close());
+  const daemons = benchDaemons(layout);
+  await daemons.stop(name, 5_000); // before its folder is made anew
+  const node = createNullNode(name, join(layout.root, 'bench'));
+  cleanUp.add(() => node.destroy());
   const configFile = join(node.path, 'etc/nova-bhyve.conf');
   writeIfChanged(configFile, renderIni(configurationOf(node, cloud, brokerUrl)));
-  const client = await openRawClient(brokerUrl);
-  const log = join(paths.logs, `${name}.log`);
-  const start = (): unknown => daemons.start({
-    name, argv: [agentProgram, 'run', '--config-file', configFile], env: agentEnv(node), cwd: node.path, log,
-  });
+  const client = await openRawClient(brokerUrl, signal);
+  cleanUp.add(() => client.close());
+  const log = join(layout.logs, `${name}.log`);
   const pid = (): number => {
     const found = daemons.pid(name);
     if (found === null) throw new Error(`the agent of the crowd has ended:\n${tailOf(log, 30)}`);
     return found;
   };
-  const crowd = crowdOf({ cloud, node, client, pid, log });
-  const opened: Crowd = {
-    ...crowd,
+  cleanUp.add(() => daemons.stop(name, 10_000));
+  const crowd: Crowd = {
+    ...crowdOf({ cloud, node, client, pid, log, signal }),
     async restart() {
       await daemons.stop(name, 30_000);
-      start();
-      return servingMs(log, pid());
-    },
-    async close() {
-      await daemons.stop(name, 10_000);
-      await client.close();
-      await cloud.close();
-      node.destroy();
+      signal.throwIfAborted();
+      daemons.start({ name, argv: [agentProgram, 'run', '--config-file', configFile], env: agentEnv(node), cwd: node.path, log });
+      return servingMs(log, pid(), signal);
     },
   };
-  await opened.restart();
-  return opened;
+  await crowd.restart();
+  return crowd;
 }
 
 /** What the agent's own log says of its start, from the first line of the code to the queues being served. */
-async function servingMs(log: string, pid: number): Promise<number> {
-  return until(120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () => {
+async function servingMs(log: string, pid: number, signal: AbortSignal): Promise<number> {
+  return untilInterrupted(signal, 120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () => {
     const lines = tailOf(log, 400).split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as { msg: string; pid?: number; ms?: number });
     const began = lines.findLastIndex((line) => line.msg === 'starting' && line.pid === pid);
     return began < 0 ? null : lines.slice(began).find(({ msg }) => msg === 'serving')?.ms;
   }, 50);
 }
 
-interface Parts { readonly cloud: StandInCloud; readonly node: NullNode; readonly client: RawClient; readonly pid: () => number; readonly log: string }
+interface Parts { readonly cloud: StandInCloud; readonly node: NullNode; readonly client: RawClient; readonly pid: () => number; readonly log: string; readonly signal: AbortSignal }
 
-function crowdOf({ cloud, node, client, pid, log }: Parts): Omit<Crowd, 'restart' | 'close'> {
+function crowdOf({ cloud, node, client, pid, log, signal }: Parts): Omit<Crowd, 'restart'> {
   const { conductor, placement } = cloud;
   const rows = (): Row[] => conductor.instances.filter((row) => row['deleted'] !== true);
   const target = { exchange: cloud.exchange, routingKey: `compute.${name}`, version: '6.0',
     context: { _context_project_id: 'project-1', _context_user_id: 'user-1', _context_roles: ['member'], _context_auth_token: 'token' } };
   const wireOf = (row: Row): unknown => object('Instance', conductor.versions['Instance']!, row);
-  const waitFor = (what: string, isThere: (row: Row) => boolean): Promise<unknown> => until(600_000, () => `not every guest is ${what}:\n${tailOf(log, 10)}`, () => {
+  const waitFor = (what: string, isThere: (row: Row) => boolean): Promise<unknown> => untilInterrupted(signal, 600_000, () => `not every guest is ${what}:\n${tailOf(log, 10)}`, () => {
     pid();
     const failed = rows().find((row) => row['vm_state'] === 'error');
     if (failed !== undefined) throw new Error(`${String(failed['uuid'])} is in error:\n${tailOf(log, 20)}`);
@@ -143,18 +150,31 @@ function crowdOf({ cloud, node, client, pid, log }: Parts): Omit<Crowd, 'restart
     },
     ask: (method, uuid, args = {}) => client.call({ ...target, method, args: { instance: wireOf(rows().find((row) => row['uuid'] === uuid)!), ...args } }),
     async duty(duty, runs) {
-      const seen = async (): Promise<{ sum: number; count: number }> => {
-        const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(5_000) })).text();
-        const value = (suffix: string): number => Number(new RegExp(`^agent_duty_seconds_${suffix}\\{[^}]*duty="${duty}"[^}]*outcome="succeeded"[^}]*\\} (\\S+)`, 'm').exec(text)?.[1] ?? 0);
-        return { sum: value('sum'), count: value('count') };
-      };
-      const before = await seen();
-      const after = await until(180_000, () => `the duty ${duty} did not run ${runs} times`, async () => {
-        const now = await seen();
-        return now.count >= before.count + runs ? now : null;
-      }, 200);
-      await sleep(0);
+      const before = await dutyRuns(duty);
+      const after = await nextRuns(duty, runs, before, signal);
       return (1000 * (after.sum - before.sum)) / (after.count - before.count);
+    },
+    async between(duty, runs, look) {
+      await nextRuns(duty, 1, await dutyRuns(duty), signal);
+      const [before, begin] = [look(), await dutyRuns(duty)];
+      await pause((runs - 1) * dutySeconds * 1000, undefined, { signal }); // asking for metrics is work as well
+      await nextRuns(duty, runs, begin, signal);
+      return [before, look()];
     },
   };
 }
+
+interface DutyRuns { readonly sum: number; readonly count: number }
+
+/** What the agent's metrics say of a duty's runs: seconds and number since its start. */
+async function dutyRuns(duty: string): Promise<DutyRuns> {
+  const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(60_000) })).text();
+  const value = (suffix: string): number => Number(new RegExp(`^agent_duty_seconds_${suffix}\\{[^}]*duty="${duty}"[^}]*outcome="succeeded"[^}]*\\} (\\S+)`, 'm').exec(text)?.[1] ?? 0);
+  return { sum: value('sum'), count: value('count') };
+}
+
+const nextRuns = (duty: string, runs: number, { count }: DutyRuns, signal: AbortSignal): Promise<DutyRuns> =>
+  untilInterrupted(signal, 180_000, () => `the duty ${duty} did not run ${runs} times`, async () => {
+    const now = await dutyRuns(duty);
+    return now.count >= count + runs ? now : null;
+  }, 200);

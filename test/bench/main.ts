@@ -2,13 +2,14 @@
 import { writeFileSync } from 'node:fs';
 import type { Phase } from '../cloud/support/lab-session.js';
 import { figures, type FigureName } from './goals.js';
+import { watchInterruption } from './interruption.js';
 import { measureBoots, measureBootsAtOnce } from './measure-boots.js';
 import { measureCrowd } from './measure-crowd.js';
 import { measureDiagnostics, measurePing } from './measure-rpc.js';
 import { measureStart } from './measure-start.js';
 import { createSamples, type Recorder } from './recorder.js';
-import { resultsOf, tableOf } from './results.js';
-import { openScene, type Effort, type Scene } from './scene.js';
+import { notMeasured, resultsOf, tableOf } from './results.js';
+import { clearServers, openScene, type Effort, type Scene } from './scene.js';
 
 interface Measurement {
   readonly title: string;
@@ -36,58 +37,63 @@ export interface BenchOptions extends Effort {
   readonly only: string | null;
 }
 
-/** Names that `only` can mean; throws with the list when it means none. */
-export function chosenFigures(only: string | null): FigureName[] {
-  const names = Object.keys(figures) as FigureName[];
+/** Names that `only` can mean, of those that this effort gives; throws with the list when it means none. */
+export function chosenFigures(only: string | null, isQuick: boolean): FigureName[] {
+  const names = (Object.keys(figures) as FigureName[]).filter((name) => !isQuick || figures[name].isQuick);
   const chosen = only === null ? names : names.filter((name) => name === only || name.startsWith(`${only}-`));
-  if (chosen.length === 0) throw new Error(`no figure is called ${String(only)}; there are: ${names.join(', ')}`);
+  if (chosen.length === 0) throw new Error(`no figure${isQuick ? ' of a quick run' : ''} is called ${String(only)}; there are: ${names.join(', ')}`);
   return chosen;
 }
 
 const notes = `
-What each side does: both serve the same control plane, broker and database on this machine. The peer is Debian's nova-compute with Nova's fake driver, which answers from
-memory. Ours is the product as it is shipped, with its journal on disk, on a null node: it starts the real commands (zfs, ps, daemon …) and a supervised process for each guest,
-but behind them are stand-ins that take about 2 ms each and run no machine. Processor time is the
-service's own and that of the commands it waited for; for boots they are apart, and the goal is for the service's own, because the peer runs none. Boots are without network
-and config drive. The figures of a crowd are ours alone: the real agent and real processes, but a conductor, Keystone, Placement and Glance in memory, because the control
-plane would be the limit; its audits and power syncs run every 5 s. --quick takes 20 guests and 100 operations there.`;
+What each side does: both serve the same control plane, broker and database on this machine, in one run. The peer is Debian's nova-compute with Nova's fake driver, which
+answers from memory. Ours is the product as it is shipped, with its journal on disk, on a null node: it starts the real commands (zfs, ps, daemon …) and a supervised process
+for each guest, but behind them are stand-ins that take about 2 ms each and run no machine. Processor time is the service's own and that of the commands it waited for, also
+for boots, where their part is shown apart; the peer runs none. Not in it: the supervisors and guests, which are nobody's children. Boots are without network and config
+drive. Figures are medians of the rounds; those of a crowd are of one, and ours alone: the real agent and real processes, but a conductor, Keystone, Placement and Glance in
+memory, because the control plane would be the limit; its audits and power syncs run every 5 s, and its idle minute is made of whole runs of them. --quick takes 20 guests and
+100 operations there.`;
 
-/** The first SIGINT or SIGTERM ends the measuring, not the clearing up: hosts that stay behind as "up" would be given servers. A second one kills. */
-function watchSignals(): { readonly happened: Promise<void>; readonly signal: () => NodeJS.Signals | null; readonly endOfIt: () => void } {
-  let caught: NodeJS.Signals | null = null;
-  const happened = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => {
-        caught = signal;
-        resolve();
-      });
+export interface Screen { readonly phase: Phase; readonly say: (text?: string) => void }
+
+/** One measurement after the other; what went wrong, as sentences. */
+async function measureAll(screen: Screen, wanted: readonly Measurement[], scene: Scene, record: Recorder['record']): Promise<string[]> {
+  const failures: string[] = [];
+  for (const { title, measure } of wanted) {
+    if (scene.signal.aborted) break;
+    try {
+      await screen.phase(title, (note) => measure(scene, { record, note }));
+    } catch (err) {
+      failures.push(`${title}: ${err instanceof Error ? err.message : String(err)}`);
+      if (!scene.signal.aborted) await clearServers(scene).catch((again: unknown) => failures.push(String(again)));
     }
-  });
-  // Dies of the signal as if it had never been caught; what was being measured would go on for minutes.
-  return { happened, signal: () => caught, endOfIt: () => void (caught !== null && process.removeAllListeners(caught) && process.kill(process.pid, caught)) };
+  }
+  return failures;
 }
 
-/** Runs what was asked for and shows it. Gives false if a goal is missed or something could not be measured. */
-export async function bench(screen: { readonly phase: Phase; readonly say: (text?: string) => void }, options: BenchOptions): Promise<boolean> {
-  const chosen = new Set(chosenFigures(options.only));
-  const wanted = measurements.filter(({ gives }) => gives.some((name) => chosen.has(name)));
-  const samples = createSamples(() => undefined);
+/**
+ * Runs what was asked for and shows it. Gives false if a goal is missed, or something could not be measured or cleared away. It ends early, with
+ * everything cleared away, on a signal or when the process `parent` ends; then it does not return.
+ */
+export async function bench(screen: Screen, { parent, ...options }: BenchOptions & { readonly parent: number | null }): Promise<boolean> {
+  const chosen = chosenFigures(options.only, options.isQuick);
+  const wanted = measurements.filter(({ gives }) => gives.some((name) => chosen.includes(name)));
+  const samples = createSamples();
+  const interruption = watchInterruption(parent);
   const failures: string[] = [];
-  const interruption = watchSignals();
-  const scene = await openScene(screen.phase, options);
   try {
-    for (const { title, measure } of wanted) {
-      if (interruption.signal() !== null) break;
-      await Promise.race([screen.phase(title, (note) => measure(scene, { record: samples.record, note })), interruption.happened])
-        .catch((err: unknown) => failures.push(`${title}: ${err instanceof Error ? err.message : String(err)}`));
-    }
+    const scene = await openScene(screen.phase, options, interruption.signal);
+    failures.push(...await measureAll(screen, wanted, scene, samples.record));
+    failures.push(...(await scene.close(screen.phase)).map((what) => `left behind: ${what}`));
   } finally {
-    await scene.close(screen.phase);
+    interruption.die();
+    interruption.close();
   }
-  interruption.endOfIt();
-  const results = Object.fromEntries(Object.entries(resultsOf(samples.taken)).filter(([name]) => chosen.has(name as FigureName)));
+  const results = resultsOf(samples.taken, chosen);
   screen.say(`\n${tableOf(results)}\n${notes}\n`);
   if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);
-  for (const failure of failures) screen.say(`Not measured to the end: ${failure}`);
-  return failures.length === 0 && Object.values(results).every(({ met }) => met !== false);
+  for (const failure of failures) screen.say(`Not as it should be: ${failure}`);
+  const missing = notMeasured(results);
+  if (missing.length > 0) screen.say(`Not measured: ${missing.join(', ')}`);
+  return failures.length === 0 && missing.length === 0 && Object.values(results).every(({ met }) => met !== false);
 }

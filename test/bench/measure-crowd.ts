@@ -1,11 +1,10 @@
 /** What grows with the guests of a host, and what must not grow with their operations: one agent and a crowd of guests in a stand-in cloud. */
-import { join } from 'node:path';
-import { sleep } from '../cloud/control-plane/index.js';
+import { createCleanUp } from './clean-up.js';
 import { openCrowd, type Crowd } from './crowd.js';
 import type { FigureName } from './goals.js';
 import { cpuSecondsOf, residentMiB, totalCpu } from './process-figures.js';
 import type { Recorder } from './recorder.js';
-import type { Scene } from './scene.js';
+import type { Effort, Scene } from './scene.js';
 
 interface Sizes { readonly restartMs: number; readonly auditMs: number; readonly syncMs: number }
 
@@ -15,12 +14,13 @@ async function sizesOf(crowd: Crowd): Promise<Sizes> {
   return { restartMs, auditMs, syncMs };
 }
 
-/** Nobody asks for anything: only its own duties (every 5 s here) and heartbeats run. */
-async function rest(crowd: Crowd, seconds: number): Promise<{ rss: number; cpuAMinute: number }> {
-  await sleep(5_000);
-  const before = totalCpu(cpuSecondsOf(crowd.pid()));
-  await sleep(seconds * 1000);
-  return { rss: residentMiB(crowd.pid()), cpuAMinute: (60 * (totalCpu(cpuSecondsOf(crowd.pid())) - before)) / seconds };
+interface Rest { readonly rss: number; readonly cpuAMinute: number }
+
+/** Nobody asks for anything: only its own duties (every 5 s here) and heartbeats run. Six runs of the duties, or three when in a hurry. */
+async function rest(crowd: Crowd, isQuick: boolean): Promise<Rest> {
+  const look = (): { atMs: number; cpu: number; rss: number } => ({ atMs: performance.now(), cpu: totalCpu(cpuSecondsOf(crowd.pid())), rss: residentMiB(crowd.pid()) });
+  const [begin, end] = await crowd.between('power-sync', isQuick ? 3 : 6, look);
+  return { rss: (begin.rss + end.rss) / 2, cpuAMinute: (60_000 * (end.cpu - begin.cpu)) / (end.atMs - begin.atMs) };
 }
 
 /** Each guest is stopped and started; the rest are questions, eight at a time. */
@@ -37,23 +37,28 @@ async function operate(crowd: Crowd, count: number): Promise<void> {
   }));
 }
 
-async function measureFlat(crowd: Crowd, guests: number, operations: number, { record, note }: Recorder): Promise<void> {
+async function measureFlat(crowd: Crowd, { isQuick }: Effort, { record, note }: Recorder): Promise<void> {
+  const [guests, operations] = isQuick ? [20, 100] : [200, 2000];
   note(`${guests} guests`);
   await crowd.grow(guests);
-  const before = await rest(crowd, 20);
+  const before = await rest(crowd, isQuick);
   note(`${operations} operations on ${guests} guests`);
   await operate(crowd, operations);
-  const after = await rest(crowd, 20);
+  const after = await rest(crowd, isQuick);
   record('flat-rss', after.rss, before.rss);
   record('flat-idle-cpu', after.cpuAMinute, before.cpuAMinute);
 }
 
 export async function measureCrowd(scene: Scene, recorder: Recorder): Promise<void> {
-  const { layout } = scene.plane;
   const { isQuick } = scene.effort;
   const { record, note } = recorder;
-  const crowd = await openCrowd(scene.brokerUrl, join(layout.root, 'bench'), layout);
+  const cleanUp = createCleanUp();
+  const close = scene.cleanUp.add(async (say) => {
+    const failures = await cleanUp.run(say);
+    if (failures.length > 0) throw new Error(failures.join('; '));
+  });
   try {
+    const crowd = await openCrowd(scene, cleanUp);
     note('10 guests');
     await crowd.grow(10);
     const few = await sizesOf(crowd);
@@ -65,11 +70,11 @@ export async function measureCrowd(scene: Scene, recorder: Recorder): Promise<vo
         record(`${name}-${guests}-guests` satisfies FigureName, many[key], few[key]);
       }
     };
-    if (isQuick) return await measureFlat(crowd, 20, 100, recorder);
+    if (isQuick) return await measureFlat(crowd, scene.effort, recorder);
     await compare(100);
-    await measureFlat(crowd, 200, 2000, recorder);
+    await measureFlat(crowd, scene.effort, recorder);
     await compare(500);
   } finally {
-    await crowd.close();
+    await close();
   }
 }

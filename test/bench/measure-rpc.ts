@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { repository } from '../lab/engine.js';
 import { bootOne } from './measure-boots.js';
+import { removeServersOf } from './host-records.js';
 import { cpuSecondsOf, totalCpu } from './process-figures.js';
 import type { RawCall, RawClient } from './raw-client.js';
 import type { Recorder } from './recorder.js';
 import { median } from './results.js';
-import { removeServersOf, type Scene } from './scene.js';
+import type { Scene } from './scene.js';
 
 interface Rates {
   readonly p50Ms: number;
@@ -50,7 +51,7 @@ async function rates(client: RawClient, pid: number, call: RawCall, count: numbe
 const ping = (host: string): RawCall =>
   ({ exchange: 'nova', routingKey: `compute.${host}`, method: 'ping', namespace: 'baseapi', version: '1.0', args: { arg: 'a short question' } });
 
-async function startEcho(url: string, queue: string): Promise<{ readonly pid: number; stop(): void }> {
+async function startEcho(url: string, queue: string): Promise<{ readonly pid: number; readonly stop: () => void }> {
   const child = spawn(process.execPath, [join(repository, 'dist/test/bench/echo-server.js'), url, queue], { stdio: ['ignore', 'pipe', 'inherit'] });
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: child.stdout }).once('line', () => resolve());
@@ -64,11 +65,14 @@ export async function measurePing(scene: Scene, { record, note }: Recorder): Pro
   const { client, effort } = scene;
   const queue = 'bench-echo';
   const echo = await startEcho(scene.brokerUrl, queue);
+  const stopEcho = scene.cleanUp.add(echo.stop);
   const count = effort.isQuick ? 1000 : 3000;
+  const floorCall = { ...ping(''), exchange: '', routingKey: queue };
   try {
+    await rates(client, echo.pid, floorCall, count / 2); // our own client must be warm too, or what is asked first looks slow
     for (let round = 1; round <= effort.rounds; round += 1) {
       note(`round ${round}: the bare echo`);
-      const floor = await rates(client, echo.pid, { ...ping(''), exchange: '', routingKey: queue }, count);
+      const floor = await rates(client, echo.pid, floorCall, count);
       note(`round ${round}: ours`);
       const ours = await rates(client, scene.ours.pid(), ping(scene.ours.host), count);
       note(`round ${round}: the peer`);
@@ -81,7 +85,7 @@ export async function measurePing(scene: Scene, { record, note }: Recorder): Pro
       record('ping-32-over-echo', ours.inFlight, floor.inFlight);
     }
   } finally {
-    echo.stop();
+    await stopEcho();
   }
 }
 
@@ -105,5 +109,5 @@ export async function measureDiagnostics(scene: Scene, { record, note }: Recorde
     record('diagnostics-one-at-a-time', ours.oneAtATime, peer.oneAtATime);
     record('diagnostics-32-in-flight', ours.inFlight, peer.inFlight);
   }
-  for (const { host } of [scene.ours, scene.peer]) await removeServersOf(scene.cloud, host);
+  for (const { host } of [scene.ours, scene.peer]) await removeServersOf(scene.cloud, host, scene.signal);
 }

@@ -1,9 +1,11 @@
 /** How long a service takes until the cloud counts on it, and what it weighs when nobody wants anything of it. */
-import { endpoints, sleep, sql, until } from '../cloud/control-plane/index.js';
+import { setTimeout as pause } from 'node:timers/promises';
+import { endpoints, sql } from '../cloud/control-plane/index.js';
 import type { Contender } from './contenders.js';
 import { cpuSecondsOf, residentMiB, totalCpu } from './process-figures.js';
 import type { Recorder } from './recorder.js';
 import type { Scene } from './scene.js';
+import { untilInterrupted } from './until-interrupted.js';
 
 /** Nova forgets that it has heard of the host: otherwise it would count as up for another minute, whether it runs or not. */
 async function forgetHeartbeat({ plane }: Scene, host: string): Promise<void> {
@@ -12,7 +14,7 @@ async function forgetHeartbeat({ plane }: Scene, host: string): Promise<void> {
 
 interface Start { readonly seconds: number; readonly cpu: number }
 
-/** From the start of the process until `openstack compute service list` says up. It is asked ten times a second. */
+/** From the start of the process until `openstack compute service list` says up. It is asked twenty times a second. */
 async function startToUp(scene: Scene, contender: Contender): Promise<Start> {
   const { cloud } = scene;
   await contender.stop();
@@ -22,10 +24,10 @@ async function startToUp(scene: Scene, contender: Contender): Promise<Start> {
   const began = performance.now();
   contender.start();
   const pid = contender.pid();
-  return until(60_000, () => `${contender.host} is not up a minute after its start`, async () => {
+  return untilInterrupted(scene.signal, 60_000, () => `${contender.host} is not up a minute after its start`, async () => {
     const [service] = (await cloud.admin.get<{ services: { state: string }[] }>(`${endpoints.nova}/os-services?binary=nova-compute&host=${contender.host}`)).services;
     return service?.state === 'up' ? { seconds: (performance.now() - began) / 1000, cpu: totalCpu(cpuSecondsOf(pid)) } : null;
-  }, 100);
+  }, 50);
 }
 
 export async function measureStart(scene: Scene, { record, note }: Recorder): Promise<void> {
@@ -39,8 +41,8 @@ export async function measureStart(scene: Scene, { record, note }: Recorder): Pr
 }
 
 /** Both have been up for a while: start-up garbage is gone, a report and a heartbeat went by. */
-async function measureIdle({ ours, peer, effort }: Scene, { record, note }: Recorder): Promise<void> {
+async function measureIdle({ ours, peer, effort, signal }: Scene, { record, note }: Recorder): Promise<void> {
   note('letting both come to rest');
-  await sleep(effort.isQuick ? 5_000 : 15_000);
+  await pause(effort.isQuick ? 5_000 : 15_000, undefined, { signal });
   record('rss-idle', residentMiB(ours.pid()), residentMiB(peer.pid()));
 }

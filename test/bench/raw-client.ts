@@ -28,13 +28,14 @@ const hex = (): string => randomBytes(16).toString('hex');
 const adminContext = { _context_is_admin: true, _context_roles: ['admin'], _context_read_deleted: 'no', _context_user_id: null, _context_project_id: null, _context_auth_token: null };
 const limitMs = 60_000;
 
-/** `url` as in transport_url, with rabbit:// for amqp://. */
-export async function openRawClient(url: string): Promise<RawClient> {
+/** `url` as in transport_url, with rabbit:// for amqp://. When the signal fires, no call is answered any more: those that wait and later ones reject. */
+export async function openRawClient(url: string, signal: AbortSignal): Promise<RawClient> {
   const connection = await connect(url.replace(/^rabbit:/, 'amqp:'), { noDelay: true });
   connection.on('error', () => undefined); // calls that wait say so when their minute is over
   const channel = await connection.createChannel();
   const queue = `reply_${hex()}`;
   const waiting = new Map<string, (reply: Reply | Error) => void>();
+  signal.addEventListener('abort', () => waiting.forEach((answer) => answer(signal.reason as Error)), { once: true });
   await channel.assertQueue(queue, { durable: false, autoDelete: true });
   await channel.consume(queue, (message) => {
     if (message === null) return;
@@ -53,6 +54,7 @@ export async function openRawClient(url: string): Promise<RawClient> {
   return {
     cast: (call) => send(call, {}),
     async call(call) {
+      signal.throwIfAborted();
       const id = hex();
       const answer = new Promise<unknown>((resolve, reject) => {
         const timer = setTimeout(() => waiting.get(id)?.(new Error(`no answer to ${call.method} in ${limitMs / 1000} s`)), limitMs);

@@ -7,14 +7,14 @@ export interface Recorder {
   readonly note: (text: string) => void;
 }
 
-export interface Samples extends Recorder {
+export interface Samples extends Pick<Recorder, 'record'> {
   readonly taken: ReadonlyMap<FigureName, readonly Sample[]>;
 }
 
-export function createSamples(note: (text: string) => void): Samples {
+export function createSamples(): Samples {
   const taken = new Map<FigureName, Sample[]>();
   return {
-    taken, note,
+    taken,
     record: (name, ours, other) => void taken.set(name, [...(taken.get(name) ?? []), { ours, other }]),
   };
 }

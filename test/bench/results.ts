@@ -8,12 +8,13 @@ export interface Sample {
 }
 
 export interface Result {
-  readonly ours: number;
+  /** Null: it was asked for and not measured. */
+  readonly ours: number | null;
   readonly peer: number | null;
   readonly ratio: number | null;
   /** `<= 0.5`, `>= 3`, or null for a figure that is only shown. */
   readonly goal: string | null;
-  /** Null without a goal. */
+  /** Null without a goal. What was not measured, or has nothing beside it, has not met its goal. */
   readonly met: boolean | null;
 }
 
@@ -31,6 +32,7 @@ const isMet = (goal: Goal, ratio: number): boolean => ('atMost' in goal ? ratio 
 const rounded = (value: number): number => Number(value.toPrecision(4));
 
 export function resultOf({ goal }: Pick<Figure, 'goal'>, samples: readonly Sample[]): Result {
+  if (samples.length === 0) return { ours: null, peer: null, ratio: null, goal: goal === null ? null : goalText(goal), met: goal === null ? null : false };
   const ours = median(samples.map((sample) => sample.ours));
   const others = samples.flatMap(({ other }) => (other === null ? [] : [other]));
   const other = others.length === 0 ? null : median(others);
@@ -38,14 +40,18 @@ export function resultOf({ goal }: Pick<Figure, 'goal'>, samples: readonly Sampl
   const ratio = other === null ? null : other === 0 ? (ours === 0 ? 1 : Infinity) : ours / other;
   return {
     ours: rounded(ours), peer: other === null ? null : rounded(other), ratio: ratio === null || ratio === Infinity ? null : rounded(ratio),
-    goal: goal === null ? null : goalText(goal), met: goal === null || ratio === null ? null : isMet(goal, ratio),
+    goal: goal === null ? null : goalText(goal), met: goal === null ? null : ratio !== null && isMet(goal, ratio),
   };
 }
 
 export type Results = Partial<Record<FigureName, Result>>;
 
-export const resultsOf = (samples: ReadonlyMap<FigureName, readonly Sample[]>): Results =>
-  Object.fromEntries([...samples].filter(([, taken]) => taken.length > 0).map(([name, taken]) => [name, resultOf(figures[name], taken)]));
+/** Of every name in `wanted`, measured or not. */
+export const resultsOf = (samples: ReadonlyMap<FigureName, readonly Sample[]>, wanted: readonly FigureName[]): Results =>
+  Object.fromEntries(wanted.map((name) => [name, resultOf(figures[name], samples.get(name) ?? [])]));
+
+/** Names that have no value, though they were asked for. */
+export const notMeasured = (results: Results): string[] => Object.entries(results).filter(([, { ours }]) => ours === null).map(([name]) => name);
 
 /** In the order of goals.ts. A mark says whether a goal is met. */
 export function tableOf(results: Results): string {
@@ -53,7 +59,7 @@ export function tableOf(results: Results): string {
   const rows = names.map((name) => {
     const { ours, peer, ratio, goal, met } = results[name]!;
     const { title, unit, beside } = figures[name];
-    return [title, unit, number(ours), number(peer), beside === 'nothing' ? '' : beside, number(ratio), goal ?? '', met === null ? '' : met ? 'met' : 'MISSED'];
+    return [title, unit, number(ours), number(peer), beside, number(ratio), goal ?? '', ours === null ? 'NOT MEASURED' : met === null ? '' : met ? 'met' : 'MISSED'];
   });
   const all = [['', 'unit', 'ours', 'beside it', 'which is', 'ratio', 'goal', ''], ...rows];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));

@@ -16,6 +16,8 @@ import { createProgress } from '../setup/progress.mjs';
 const usage = 'usage: npm run bench -- [--quick] [--rounds N] [--only NAME] [--json FILE] [--keep]';
 
 async function main() {
+  // npm must not be outlived: who kills it means us. Whoever starts this file without npm may end first.
+  const parent = process.env.npm_lifecycle_event === 'bench' ? process.ppid : null;
   const { values } = parseArgs({ options: {
     quick: { type: 'boolean' }, rounds: { type: 'string' }, only: { type: 'string' }, json: { type: 'string' }, keep: { type: 'boolean' }, help: { type: 'boolean' },
   } });
@@ -32,7 +34,8 @@ async function main() {
   const progress = createProgress();
   await prepare(progress);
   const { bench } = await import(join(root, 'dist/test/bench/main.js'));
-  const isGood = await bench(progress, { rounds, isQuick: values.quick === true, keepsCloud: values.keep === true, only: values.only ?? null, json: values.json === undefined ? null : resolve(values.json) });
+  const isGood = await bench(progress, { rounds, isQuick: values.quick === true, keepsCloud: values.keep === true, only: values.only ?? null,
+    json: values.json === undefined ? null : resolve(values.json), parent });
   return isGood ? 0 : 1;
 }
 

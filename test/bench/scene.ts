@@ -1,12 +1,15 @@
 /** What the measurements share: the cloud, both services, a raw client, an image of one MiB. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { createControlPlane, endpoints, secretsOf, transportUrl, until, uploadImage, type ControlPlane, type Report } from '../cloud/control-plane/index.js';
+import { createControlPlane, endpoints, secretsOf, transportUrl, uploadImage, type ControlPlane } from '../cloud/control-plane/index.js';
 import { openCloud, type Cloud } from '../cloud/support/cloud.js';
-import { forgetHost, type Phase } from '../cloud/support/lab-session.js';
+import type { Phase } from '../cloud/support/lab-session.js';
+import { createCleanUp, type CleanUp } from './clean-up.js';
 import { ours, peer, type Contender } from './contenders.js';
+import { isMapped, leaveNoTrace, removeServersOf } from './host-records.js';
 import { createNullNode, type NullNode } from './null-node.js';
 import { openRawClient, type RawClient } from './raw-client.js';
+import { untilInterrupted } from './until-interrupted.js';
 
 export interface Effort {
   readonly rounds: number;
@@ -25,83 +28,75 @@ export interface Scene {
   readonly image: string;
   readonly flavor: string;
   readonly effort: Effort;
+  /** Fires when the run is interrupted: whatever waits, or is about to ask for something, throws. */
+  readonly signal: AbortSignal;
+  /** For what a measurement starts itself. */
+  readonly cleanUp: CleanUp;
 }
 
 const imageName = 'bench-null';
 const hosts = { ours: 'bench-ours', peer: 'bench-peer' } as const;
 
 /** Until Nova calls it up and the scheduler may place servers on it. Both come within seconds, or something is wrong. */
-export async function waitServing({ cloud }: Pick<Scene, 'cloud'>, contender: Contender): Promise<void> {
-  await until(90_000, () => `${contender.host} is not up, or not mapped into the cell, after 90 s`, async () => {
+async function waitServing(cloud: Cloud, contender: Contender, signal: AbortSignal): Promise<void> {
+  await untilInterrupted(signal, 90_000, () => `${contender.host} is not up, or not mapped into the cell, after 90 s`, async () => {
     contender.pid();
     const [service] = await cloud.compute.services(contender.host);
-    return service?.state === 'up' && (await cloud.compute.hypervisors(contender.host)).length > 0;
+    return service?.state === 'up' && await isMapped(cloud, contender.host);
   }, 300);
 }
 
 export interface OpenScene extends Scene {
-  /** Leaves nothing behind: no server, host, image or process. The control plane is left as it was found. */
-  close(phase: Phase): Promise<void>;
+  /** Leaves nothing behind: no server, host, image or process. The control plane is left as it was found. Gives what could not be removed. */
+  close(phase: Phase): Promise<readonly string[]>;
 }
 
-export async function openScene(phase: Phase, effort: Effort & { readonly keepsCloud: boolean }): Promise<OpenScene> {
+export async function openScene(phase: Phase, effort: Effort & { readonly keepsCloud: boolean }, signal: AbortSignal): Promise<OpenScene> {
   const plane = createControlPlane();
   const wasUp = effort.keepsCloud || plane.status().every(({ pid }) => pid !== null);
-  await phase('control plane', (note) => plane.up(note));
-  const cloud = await openCloud(plane);
-  const { layout } = plane;
-  const folder = join(layout.root, 'bench');
-  const undo: ((note: Report) => Promise<unknown>)[] = [];
-  const close = (closing: Phase): Promise<void> => closing('cleaning up', async (note) => {
-    for (const step of undo.reverse()) await step(note).catch((err: unknown) => note(`left behind: ${err instanceof Error ? err.message : String(err)}`));
-    rmSync(folder, { recursive: true, force: true });
-    if (!wasUp) await plane.down({}, note);
-  });
+  const cleanUp = createCleanUp();
+  const close = (closing: Phase): Promise<readonly string[]> => closing('cleaning up', async (note) => cleanUp.run(note));
   try {
-    return { ...await phase('both services', async (note) => {
-      const earlier = await cloud.images.byName(imageName);
-      if (earlier !== null) await cloud.images.remove(earlier);
-      const image = await uploadImage(cloud.admin, { name: imageName, diskFormat: 'raw' }, new Uint8Array(1 << 20));
-      undo.push(() => cloud.images.remove(image));
-      const node = createNullNode(hosts.ours, folder);
-      undo.push(async () => node.destroy());
-      const contenders = { ours: ours(layout, node), peer: peer(layout, hosts.peer) };
-      for (const each of Object.values(contenders)) {
-        await each.stop();
-        await forgetHost(cloud, each.host, note);
-        undo.push(async (say) => {
-          await removeServersOf(cloud, each.host);
-          await each.stop();
-          await forgetHost(cloud, each.host, say);
-        });
-        each.start();
-      }
-      const brokerUrl = transportUrl(secretsOf(layout));
-      const client = await openRawClient(brokerUrl);
-      undo.push(() => client.close());
-      note('waiting until the scheduler knows both hosts');
-      for (const each of Object.values(contenders)) await waitServing({ cloud }, each);
-      const flavor = (await cloud.admin.get<{ flavors: { id: string; name: string }[] }>(`${endpoints.nova}/flavors`)).flavors.find(({ name }) => name === 'm1.nano');
-      if (flavor === undefined) throw new Error('the cloud has no flavor m1.nano');
-      return { plane, cloud, node, ...contenders, client, brokerUrl, image, flavor: flavor.id, effort };
-    }), close };
+    if (!wasUp) cleanUp.add((note) => plane.down({}, note));
+    await phase('control plane', (note) => plane.up(note));
+    signal.throwIfAborted();
+    return { ...await phase('both services', (note) => openParts(plane, effort, { signal, cleanUp, note })), close };
   } catch (error) {
     await close(phase);
     throw error;
   }
 }
 
-/** Asks for the deletion of all servers of a host and waits until they are gone. */
-export async function removeServersOf(cloud: Cloud, host: string, limitMs = 300_000): Promise<void> {
-  const left = async (): Promise<string[]> => (await cloud.servers.list()).filter((server) => server['OS-EXT-SRV-ATTR:host'] === host).map(({ id }) => id);
-  const ids = await left();
-  const queue = [...ids];
-  await Promise.all(Array.from({ length: 4 }, async () => {
-    for (let id = queue.pop(); id !== undefined; id = queue.pop()) await cloud.servers.remove(id, cloud.admin);
-  }));
-  let count = ids.length;
-  await until(limitMs, () => `${count} servers of ${host} are still there after ${limitMs / 1000} s`, async () => {
-    count = (await left()).length;
-    return count === 0;
-  }, 500);
+interface Opening { readonly signal: AbortSignal; readonly cleanUp: CleanUp; readonly note: (text: string) => void }
+
+async function openParts(plane: ControlPlane, effort: Effort, { signal, cleanUp, note }: Opening): Promise<Scene> {
+  const { layout } = plane;
+  const folder = join(layout.root, 'bench');
+  cleanUp.add(() => rmSync(folder, { recursive: true, force: true }));
+  const cloud = await openCloud(plane);
+  const earlier = await cloud.images.byName(imageName);
+  if (earlier !== null) await cloud.images.remove(earlier);
+  const image = await uploadImage(cloud.admin, { name: imageName, diskFormat: 'raw' }, new Uint8Array(1 << 20));
+  cleanUp.add(() => cloud.images.remove(image));
+  const node = createNullNode(hosts.ours, folder);
+  cleanUp.add(() => node.destroy());
+  const contenders = { ours: ours(layout, node), peer: peer(layout, hosts.peer) };
+  for (const each of Object.values(contenders)) {
+    await leaveNoTrace(cloud, each, note);
+    cleanUp.add((say) => leaveNoTrace(cloud, each, say));
+    each.start();
+  }
+  const brokerUrl = transportUrl(secretsOf(layout));
+  const client = await openRawClient(brokerUrl, signal);
+  cleanUp.add(() => client.close());
+  note('waiting until the scheduler knows both hosts');
+  for (const each of Object.values(contenders)) await waitServing(cloud, each, signal);
+  const flavor = (await cloud.admin.get<{ flavors: { id: string; name: string }[] }>(`${endpoints.nova}/flavors`)).flavors.find(({ name }) => name === 'm1.nano');
+  if (flavor === undefined) throw new Error('the cloud has no flavor m1.nano');
+  return { plane, cloud, node, ...contenders, client, brokerUrl, image, flavor: flavor.id, effort, signal, cleanUp };
+}
+
+/** Takes the servers of both hosts away, whatever a measurement that failed has left of them. */
+export async function clearServers({ cloud, ours: first, peer: second, signal }: Scene): Promise<void> {
+  for (const { host } of [first, second]) await removeServersOf(cloud, host, signal);
 }

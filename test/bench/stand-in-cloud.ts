@@ -1,5 +1,5 @@
 /**
- * The rest of a cloud for one agent, in this process: a conductor on a real broker (in an exchange of its own), Keystone, Placement and Glance over HTTP.
+ * The rest of a cloud for one agent, in this process: a conductor on a real broker (in a virtual host of its own), Keystone, Placement and Glance over HTTP.
  * They answer from memory, so that hundreds of guests and thousands of operations are limited by the agent and not by the control plane.
  */
 import { randomUUID } from 'node:crypto';

@@ -59,6 +59,13 @@ test('newsyslog signals the process that holds the log open, and rotates the fil
   expect(service).toContain('-H -o ${nova_bhyve_log} ');
 });
 
+test('the package links the program that package.json names, which is where the build puts it', () => {
+  const { bin } = JSON.parse(read('package.json')) as { bin: Record<string, string> };
+  expect(read('deploy/pkg/make-package')).toContain(`ln -s ../lib/nova-bhyve/${bin['nova-bhyve']!} "$stage/usr/local/bin/nova-bhyve"\n`);
+  expect(bin['nova-bhyve']).toBe('dist/bin/nova-bhyve.js');
+  expect(read('rolldown.config.js')).toMatch(/input: \{ 'nova-bhyve': 'dist\/src\/main\.js' \}[^]*dir: 'dist\/bin'/);
+});
+
 test('the manifest has the places that make-package fills in, and nothing else to fill in', () => {
   const manifest = read('deploy/pkg/manifest.ucl');
   expect([...new Set([...manifest.matchAll(/%[A-Z]+%/g)].map(([place]) => place))].sort()).toEqual(['%NODE%', '%VERSION%']);

@@ -3,8 +3,8 @@
  * turns over by itself when an operation is finished, and nobody can forget it.
  */
 import { execFile } from 'node:child_process';
-import { resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { agentProgram } from '../cloud/support/agent.js';
 
 export interface Method {
   readonly method: string;
@@ -56,7 +56,6 @@ export function featuresOf(methods: readonly Method[]): Features {
 
 /** Asks the built agent. */
 export async function askAgent(): Promise<Method[]> {
-  const program = resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../../dist/src/main.js' : '../../src/main.js');
-  const { stdout } = await promisify(execFile)(process.execPath, [program, 'methods', '--json'], { encoding: 'utf8' });
+  const { stdout } = await promisify(execFile)(process.execPath, [agentProgram, 'methods', '--json'], { encoding: 'utf8' });
   return JSON.parse(stdout) as Method[];
 }

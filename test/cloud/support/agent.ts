@@ -1,6 +1,6 @@
 /** The agent of a lab node as a process: written configuration, start, orderly stop, kill -9, waiting until the cloud counts it as up. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { address, createDaemons, layoutOf, login, novaShared, renderIni, secretsOf, tailOf, transportUrl, until, writeIfChanged, type Ini } from '../control-plane/index.js';
 import type { LabNode } from '../../lab/node.js';
 import type { Cloud } from './cloud.js';
@@ -59,8 +59,10 @@ export function agentConfiguration(node: ConfiguredNode, more: Ini = {}): Ini {
   return Object.fromEntries([...new Set([...Object.keys(base), ...Object.keys(more)])].map((section) => [section, { ...base[section], ...more[section] }]));
 }
 
-/** The built agent. */
-export const agentProgram = resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../../../dist/src/main.js' : '../../../src/main.js');
+const built = resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../../../dist' : '../../..');
+
+/** The built agent, as it is installed. */
+export const agentProgram = join(built, 'bin/nova-bhyve.js');
 
 /** The agent of `node`, with its configuration written (but not started). `more` overrides options. */
 export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
@@ -78,7 +80,7 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   const trouble = (what: string): string => `the agent of ${node.name} ${what}; end of ${logFile}:\n${tailOf(logFile, 30)}`;
 
   const agent: AgentProcess = {
-    node, configFile, logFile, http, isStale: daemons.pid(name) !== null && (isOtherConfiguration || newestMs(dirname(agentProgram)) > startedMs),
+    node, configFile, logFile, http, isStale: daemons.pid(name) !== null && (isOtherConfiguration || newestMs(join(built, 'src')) > startedMs),
     pid: () => daemons.pid(name),
     start: () => daemons.start({ name, argv: [process.execPath, agentProgram, 'run', '--config-file', configFile], env: stringsOf(node.env), log: logFile, cwd: node.path }),
     stop: (graceMs = 30_000) => daemons.stop(name, graceMs),
@@ -108,7 +110,7 @@ export function agentProcess(node: LabNode, more: Ini = {}): AgentProcess {
   return agent;
 }
 
-/** When the youngest file of the build was written. */
+/** When the youngest file of a folder was written; tsc leaves alone what has not changed, the bundler does not. */
 const newestMs = (folder: string): number =>
   Math.max(...readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.js')).map((file) => statSync(join(folder, file)).mtimeMs));
 

@@ -95,7 +95,7 @@ Try next:
   openstack server reboot ${serverName} && openstack console log show ${serverName}
   openstack console url show --novnc ${serverName}      # open it in a browser on this machine
   openstack server stop ${serverName}; openstack server start ${serverName}; openstack server delete ${serverName}
-  node dist/src/main.js instances --config-file ${agent.configFile}
+  dist/bin/nova-bhyve.js instances --config-file ${agent.configFile}
   tail -f ${agent.logFile}
   npm run lab -- status
   npm run lab -- down                    # --wipe forgets the cloud's databases and images too`);

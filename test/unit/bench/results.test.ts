@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { figures, type FigureName } from '../../bench/goals.js';
 import { chosenFigures } from '../../bench/main.js';
 import { createSamples } from '../../bench/recorder.js';
-import { median, resultOf, resultsOf, tableOf } from '../../bench/results.js';
+import { median, notMeasured, resultOf, resultsOf, tableOf } from '../../bench/results.js';
 
 test.each([[[3], 3], [[1, 9, 2], 2], [[4, 1, 3, 2], 2.5]])('the median of %j is %d', (values, middle) => {
   expect(median(values)).toBe(middle);
@@ -25,7 +25,12 @@ describe('a result', () => {
 
   test('without a goal or without anything beside it is not judged', () => {
     expect(resultOf({ goal: null }, [{ ours: 5, other: 10 }])).toEqual({ ours: 5, peer: 10, ratio: 0.5, goal: null, met: null });
-    expect(resultOf({ goal: { atMost: 1 } }, [{ ours: 5, other: null }])).toEqual({ ours: 5, peer: null, ratio: null, goal: '<= 1', met: null });
+  });
+
+  test('that has nothing beside it, or was not measured, has not met its goal', () => {
+    expect(resultOf({ goal: { atMost: 1 } }, [{ ours: 5, other: null }])).toEqual({ ours: 5, peer: null, ratio: null, goal: '<= 1', met: false });
+    expect(resultOf({ goal: { atMost: 1 } }, [])).toEqual({ ours: null, peer: null, ratio: null, goal: '<= 1', met: false });
+    expect(resultOf({ goal: null }, []).met).toBeNull();
   });
 
   test('that came from nothing misses a goal of at most', () => {
@@ -34,25 +39,34 @@ describe('a result', () => {
   });
 });
 
-test('the table has the figures that were measured, in the order of the goals, and says what is missed', () => {
-  const samples = createSamples(() => undefined);
+test('the table has the figures that were asked for, in the order of the goals, and says what is missed or missing', () => {
+  const samples = createSamples();
   samples.record('ping-32-in-flight', 2000, 1000);
   samples.record('rss-idle', 70, 150);
-  const lines = tableOf(resultsOf(samples.taken)).split('\n').slice(2);
+  const results = resultsOf(samples.taken, ['start-cpu', 'ping-32-in-flight', 'rss-idle']);
+  expect(notMeasured(results)).toEqual(['start-cpu']);
+  const lines = tableOf(results).split('\n').slice(2);
   expect(lines.map((line) => line.split(/\s{2,}/))).toEqual([
     ['resident memory, idle', 'MiB', '70', '150', 'peer', '0.467', '<= 0.5', 'met'],
+    ['', 'processor time for it', 's', '–', '–', 'peer', '–', 'NOT MEASURED'],
     ['RPC pings, 32 in flight', 'calls/s', '2,000', '1,000', 'peer', '2', '>= 3', 'MISSED'],
   ]);
 });
 
 describe('figures are chosen', () => {
   test.each([['ping', 6], ['rss-idle', 1], ['boots-at-once', 3], ['boot', 3]])('by %s', (only, count) => {
-    expect(chosenFigures(only)).toHaveLength(count);
+    expect(chosenFigures(only, false)).toHaveLength(count);
   });
 
   test('all without a name; none that does not exist', () => {
-    expect(chosenFigures(null)).toEqual(Object.keys(figures) as FigureName[]);
-    expect(() => chosenFigures('pong')).toThrow(/no figure is called pong; there are: rss-idle/);
+    expect(chosenFigures(null, false)).toEqual(Object.keys(figures) as FigureName[]);
+    expect(() => chosenFigures('pong', false)).toThrow(/no figure is called pong; there are: rss-idle/);
+  });
+
+  test('without those that take too long, for a quick run', () => {
+    expect(chosenFigures('flat', true)).toEqual(['flat-rss', 'flat-idle-cpu']);
+    expect(chosenFigures(null, true)).not.toContain('start-500-guests');
+    expect(() => chosenFigures('audit', true)).toThrow(/no figure of a quick run is called audit/);
   });
 });
 
