@@ -151,7 +151,7 @@ async function addOverlay({ host, places }: Work, index: ChainIndex, name: strin
   if (!isLeft && files.some((file) => file.name === name)) throw refusal('the disk has a file of that name already: choose another one');
   const listed = { ...index, left: [...without(index.left, name), name] };
   await writeIndex(places, listed);
-  await writeFile(host, places, name, { bytes: below.virtualBytes, clusterBytes: below.clusterBytes, backing: below.name });
+  await writeFile(host, places, name, { bytes: below.virtualBytes, clusterBytes: below.clusterBytes, backing: below.path });
   return listed;
 }
 

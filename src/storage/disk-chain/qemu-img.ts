@@ -13,18 +13,21 @@ export interface NewFile {
   readonly bytes: bigint;
   /** Of the whole chain; null: qemu-img's own, 64 KiB. */
   readonly clusterBytes: number | null;
-  /** A name beside the new file, or an absolute path. */
+  /** Absolute path. */
   readonly backing: string | null;
 }
 
-/** Version 3 without any feature that libvdsk would refuse. */
+/** Version 3 without any feature that libvdsk would refuse; why not version 2, read-header.ts says. */
 export async function createFile(host: Host, { path, bytes, clusterBytes, backing }: NewFile): Promise<void> {
   const options = ['compat=1.1', 'lazy_refcounts=off', ...(clusterBytes === null ? [] : [`cluster_size=${clusterBytes}`])].join(',');
   await run(host, ['create', '-q', '-f', 'qcow2', '-o', options, ...(backing === null ? [] : ['-b', backing, '-F', 'qcow2']), path, String(bytes)], SHORT_MS);
   await host.files.sync(path);
 }
 
-/** The content stays; what the old backing files gave and the new one (null: nothing) does not give is copied into the file. */
+/**
+ * The content stays; what the old backing files gave and the new one (null: nothing) does not give is copied into the file. Always down the chain, to a file that is not
+ * larger: there qemu-img writes no clusters that are marked as zeros, whose mark libvdsk would take for a place in the file.
+ */
 export async function rebaseFile(host: Host, path: string, backing: string | null): Promise<void> {
   await run(host, ['rebase', '-q', '-f', 'qcow2', ...(backing === null ? ['-b', ''] : ['-b', backing, '-F', 'qcow2']), path], LONG_MS);
   await host.files.sync(path);

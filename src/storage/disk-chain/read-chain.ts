@@ -43,11 +43,10 @@ async function readAt(places: ChainPlaces, path: string, name: string | null): P
   return { name, path, ...header, backingPath: backing === null ? null : ourPath(places, path, backing) };
 }
 
-/** A plain name is in the folder of the file that names it; an absolute path may only lead into the image cache. */
+/** Absolute always: libvdsk looks for any other name from the working directory of bhyve. */
 function ourPath({ folder, images }: ChainPlaces, path: string, { name, format }: { readonly name: string; readonly format: string | null }): string {
   if (format !== 'qcow2') throw damaged(path, 'the format of its backing file is not given as qcow2');
-  if (isPlainName(name)) return join(folder, name);
-  const rest = name.startsWith(`${images}/`) ? name.slice(images.length + 1) : '';
-  if (!isPlainName(rest)) throw damaged(path, 'its backing file is none of ours');
-  return join(images, rest);
+  const isOurs = [folder, images].some((place) => name.startsWith(`${place}/`) && isPlainName(name.slice(place.length + 1)));
+  if (!isOurs) throw damaged(path, 'its backing file is none of ours');
+  return name;
 }

@@ -1,12 +1,14 @@
 /**
  * Header of a qcow2 file of ours (layout: docs/interop/qcow2.txt of QEMU; all numbers big endian). Not for images of tenants: those go through the image inspector,
- * which lets no backing file pass. Stricter than the format: what libvdsk cannot open (encryption, any incompatible feature) is refused.
+ * which lets no backing file pass. Stricter than the format, by what libvdsk can open (qcow.c of FreeBSD-UPB/libvdsk, master of 2021): no encryption, no incompatible
+ * feature, reference counts of 16 bits, and version 3 only, because it reads the features of version 2 too, which has the format of the backing file in their place.
  */
 import { AgentError } from '../../lib/errors.js';
 import { MAX_PIECE_BYTES, type ImageReader } from '../image-inspector/reader.js';
 import type { InternalSnapshot } from './types.js';
 
-const HEADER_BYTES = { 2: 72, 3: 104 } as const;
+const HEADER_BYTES = 104;
+const REFCOUNT_ORDER = 4;
 const FORMAT_EXTENSION = 0xe2792aca;
 const SNAPSHOT_ENTRY_BYTES = 40;
 /** QEMU's own limit for the name of a backing file. */
@@ -27,16 +29,18 @@ export async function readHeader(reader: ImageReader, path: string): Promise<Qco
   const check: Check = (isGood, reason) => {
     if (!isGood) throw damaged(path, reason);
   };
-  const start = await reader.read(0n, HEADER_BYTES[2]);
-  check(start.length === HEADER_BYTES[2] && start.toString('latin1', 0, 4) === 'QFI\xfb', 'it is no qcow2 file');
-  const version = start.readUInt32BE(4);
-  check(version === 2 || version === 3, 'its version of qcow2 is unknown');
+  const start = await reader.read(0n, HEADER_BYTES);
+  check(start.length === HEADER_BYTES && start.toString('latin1', 0, 4) === 'QFI\xfb', 'it is no qcow2 file');
+  check(start.readUInt32BE(4) === 3, 'it is not of version 3 of qcow2');
   const clusterBits = start.readUInt32BE(20);
   check(clusterBits >= 9 && clusterBits <= 21, 'its cluster size is impossible');
   const clusterBytes = 2 ** clusterBits;
   const first = await reader.read(0n, Math.min(clusterBytes, MAX_PIECE_BYTES));
   check(first.readUInt32BE(32) === 0, 'it is encrypted');
-  const headerBytes = version === 3 ? versionThreeBytes(first, check) : HEADER_BYTES[2];
+  check(first.length >= HEADER_BYTES && first.readBigUInt64BE(72) === 0n, 'it is marked as dirty or corrupt, or has features that libvdsk does not know');
+  check(first.readUInt32BE(96) === REFCOUNT_ORDER, 'its reference counts are not of 16 bits');
+  const headerBytes = first.readUInt32BE(100);
+  check(headerBytes >= HEADER_BYTES && headerBytes <= first.length, 'its header has an impossible length');
   return {
     virtualBytes: first.readBigUInt64BE(24),
     clusterBytes,
@@ -46,13 +50,6 @@ export async function readHeader(reader: ImageReader, path: string): Promise<Qco
 }
 
 type Check = (isGood: boolean, reason: string) => void;
-
-function versionThreeBytes(first: Buffer, check: Check): number {
-  check(first.length >= HEADER_BYTES[3] && first.readBigUInt64BE(72) === 0n, 'it is marked as dirty or corrupt, or has features that libvdsk does not know');
-  const headerBytes = first.readUInt32BE(100);
-  check(headerBytes >= HEADER_BYTES[3] && headerBytes <= first.length, 'its header has an impossible length');
-  return headerBytes;
-}
 
 function backingOf(first: Buffer, headerBytes: number, check: Check): Qcow2Header['backing'] {
   const [offset, length] = [Number(first.readBigUInt64BE(8)), first.readUInt32BE(16)];

@@ -1,5 +1,5 @@
 /** Frees what is nobody's, from the leaves to the roots; see `tidy` in types.ts. */
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Host } from '../../host/index.js';
 import { writeIndex, type ChainIndex } from './chain-index.js';
 import { changeSnapshot, rebaseFile } from './qemu-img.js';
@@ -55,7 +55,7 @@ async function dropOneFile({ host, places }: Work, index: ChainIndex, isInUse: b
     if (file !== undefined) {
       for (const child of children) {
         await readChain(places, child.name!); // nothing that is not ours is opened below
-        await rebaseFile(host, child.path, file.backingPath === null || dirname(file.backingPath) !== places.folder ? file.backingPath : basename(file.backingPath));
+        await rebaseFile(host, child.path, file.backingPath);
       }
       await host.files.remove(path, places.folder);
     }

@@ -158,11 +158,13 @@ describe.skipIf(!hasTools)('a disk of qcow2 files', () => {
     ['a file of the host', () => ['-b', join(top, 'secret'), '-F', 'raw']],
     ['a file of the host that is qcow2', () => ['-b', join(top, 'foreign'), '-F', 'qcow2']],
     ['a way out of the image cache', () => ['-b', `${images}/../foreign`, '-F', 'qcow2']],
+    ['a file beside it by a relative name, which libvdsk would look for elsewhere', () => ['-b', 'beside', '-F', 'qcow2']],
     ['an image of another cluster size', () => ['-b', join(images, 'other'), '-F', 'qcow2']],
     ['an image with a backing file', () => ['-b', join(images, 'layered'), '-F', 'qcow2']],
   ])('is refused when its header names %s, and no program opens it', async (_what, backing) => {
     writeFileSync(join(top, 'secret'), 'secret'.padEnd(32 * CLUSTER, '.'));
     qemu('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`, join(top, 'foreign'), String(32 * CLUSTER));
+    qemu('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`, join(folder, 'beside'), String(32 * CLUSTER));
     qemu('qemu-img', 'create', '-q', '-f', 'qcow2', join(images, 'other'), String(32 * CLUSTER));
     qemu('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`, '-b', join(top, 'foreign'), '-F', 'qcow2', join(images, 'layered'));
     await chain.create({ image, bytes: null });
@@ -179,6 +181,8 @@ describe.skipIf(!hasTools)('a disk of qcow2 files', () => {
   test.each<[string, (header: Buffer) => void]>([
     ['no magic', (header) => void header.writeUInt8(0, 0)],
     ['version 4', (header) => void header.writeUInt32BE(4, 4)],
+    ['version 2', (header) => void header.writeUInt32BE(2, 4)],
+    ['reference counts of one bit', (header) => void header.writeUInt32BE(0, 96)],
     ['encryption', (header) => void header.writeUInt32BE(1, 32)],
     ['the dirty bit', (header) => void header.writeBigUInt64BE(1n, 72)],
     ['an external data file', (header) => void header.writeBigUInt64BE(4n, 72)],
