@@ -76,11 +76,13 @@ it('goes back to a checkpoint inside its disk and to one outside, with its memor
   running = await hand.startRunning(['-k', onAhci(activePath), uuid]);
   await counts(console, 1);
 
-  await ask('checkpoint', inside);
-  await saved(inside);
+  await chain.checkpointRunning(inside, 'internal', async () => {
+    await ask('checkpoint', inside);
+    await saved(inside);
+  });
   await counts(console, lastTick(console.text()) + 3);
   expect(snapshotsOf(activePath)).toEqual([inside]);
-  expect((await chain.look())!.files[0]!.snapshots.map(({ name }) => name)).toEqual([inside]);
+  expect((await chain.look())!.nodes.map(({ id, kind }) => [id, kind])).toEqual([[inside, 'internal']]);
 
   await end();
   execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 90 127M 64k', activePath]); // what came after the checkpoint
@@ -90,16 +92,20 @@ it('goes back to a checkpoint inside its disk and to one outside, with its memor
 
   await ask('del-checkpoint', inside);
   await until(() => snapshotsOf(activePath).length === 0, 120_000, 'the checkpoint is not deleted');
-  await ask('ext-checkpoint', outside);
-  await saved(outside);
+  await chain.remove(inside);
+  await chain.checkpointRunning(outside, 'external', async () => {
+    await ask('ext-checkpoint', outside);
+    await saved(outside);
+  });
   await counts(console, lastTick(console.text()) + 3);
-  const overlay = join(disks, outside);
+  const overlay = (await chain.look())!.activePath;
+  expect([overlay, (await chain.look())!.current]).toEqual([join(disks, outside), outside]);
   const info = JSON.parse(qemuImg('info', '-U', '--output=json', '-f', 'qcow2', overlay)) as { 'backing-filename': string; 'backing-filename-format': string; 'cluster-size': number };
   expect(info).toMatchObject({ 'backing-filename': activePath, 'backing-filename-format': 'qcow2', 'cluster-size': 32_768 });
 
   await end();
-  const fresh = join(disks, 'back-to-outside');
-  qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=32768', '-b', activePath, '-F', 'qcow2', fresh);
+  await chain.restore(outside, 'back-to-outside');
+  const fresh = (await chain.look())!.activePath;
   running = await hand.startRunning(['-k', onAhci(fresh), '-r', join(hand.folder, outside), uuid]);
   await goesBack(console, 2);
 });

@@ -12,22 +12,30 @@ const VERSION = 1;
 const Name = z.string().refine(isPlainName);
 const Id = z.string().refine(isUuid).transform((id) => id as CheckpointId);
 
+const Kind = z.enum(['external', 'internal']);
+
 const Index = z.strictObject({
   version: z.literal(VERSION),
   active: Name,
   /** The work that put the active file there; null for one that was never taken to a node. */
   madeFor: Name.nullable(),
   current: Id.nullable(),
-  nodes: z.array(z.strictObject({ id: Id, parent: Id.nullable(), kind: z.enum(['external', 'internal']), file: Name, at: z.iso.datetime() })),
+  nodes: z.array(z.strictObject({ id: Id, parent: Id.nullable(), kind: Kind, file: Name, at: z.iso.datetime() })),
   /** Files that are nobody's, or about to be made. */
   left: z.array(Name),
   /** Snapshots inside the active file that are nobody's. */
   leftSnapshots: z.array(Name),
+  /** What bhyve was asked to make while the guest runs; see live-checkpoint.ts. */
+  live: z.strictObject({ id: Id, kind: Kind, at: z.iso.datetime() }).nullable(),
 });
 export type ChainIndex = Readonly<z.output<typeof Index>>;
 
 /** A chain of one file. */
-export const newIndex = (active: string): ChainIndex => ({ version: VERSION, active, madeFor: null, current: null, nodes: [], left: [], leftSnapshots: [] });
+export const newIndex = (active: string): ChainIndex => ({ version: VERSION, active, madeFor: null, current: null, nodes: [], left: [], leftSnapshots: [], live: null });
+
+/** The active file holds the state of a new node, which is the current one. */
+export const withNode = (index: ChainIndex, { id, kind, at }: Pick<ChainIndex['nodes'][number], 'id' | 'kind' | 'at'>): ChainIndex =>
+  ({ ...index, current: id, nodes: [...index.nodes, { id, parent: index.current, kind, file: index.active, at }] });
 
 const pathOf = ({ folder }: ChainPlaces): string => join(folder, 'chain.json');
 

@@ -5,12 +5,13 @@ import { AgentError } from '../../lib/errors.js';
 import type { Clock } from '../../lib/clock.js';
 import type { CheckpointId } from '../../lib/ids.js';
 import type { Host } from '../../host/index.js';
-import { newIndex, readIndex, writeIndex, type ChainIndex } from './chain-index.js';
+import { newIndex, readIndex, withNode, writeIndex, type ChainIndex } from './chain-index.js';
+import { noteLive, settleLive } from './live-checkpoint.js';
 import { changeSnapshot, createFile, growFile, rebaseFile, type NewFile } from './qemu-img.js';
 import { isPlainName, readChain, readFile, type ChainPlaces } from './read-chain.js';
 import { damaged } from './read-header.js';
 import { indexFiles, TEMPORARY, tidyChain } from './tidy-chain.js';
-import type { ChainFile, ChainView, DiskChain } from './types.js';
+import type { ChainFile, ChainView, CheckpointKind, DiskChain } from './types.js';
 
 export interface DiskChainOptions {
   readonly host: Host;
@@ -33,7 +34,8 @@ export function createDiskChain(options: DiskChainOptions): DiskChain {
   return {
     create: alone(create), look: alone(look), grow: alone(grow), restore: alone(restore), remove: alone(remove), flatten: alone(flatten),
     checkpoint: alone(async (_work, id, kind) => (kind === 'external' ? checkpointOutside(work, id) : checkpointInside(work, id))),
-    tidy: alone(async (_work, { isInUse }) => tidyChain(work, await requireIndex(work.places), isInUse)),
+    checkpointRunning: alone(checkpointRunning),
+    tidy: alone(async (_work, { isInUse }) => tidyChain(work, await (isInUse ? requireIndex(work.places) : indexOfStopped(work.places)), isInUse)),
   };
 }
 
@@ -42,8 +44,11 @@ const refusal = (message: string): AgentError => new AgentError('disk-chain-refu
 async function requireIndex(places: ChainPlaces): Promise<ChainIndex> {
   const index = await readIndex(places);
   if (index === undefined) throw damaged(join(places.folder, 'chain.json'), 'there is no index');
-  return index;
+  return settleLive(places, index);
 }
+
+/** What bhyve has not made by now it will not make: the guest is off. */
+const indexOfStopped = async (places: ChainPlaces): Promise<ChainIndex> => ({ ...(await requireIndex(places)), live: null });
 
 async function create({ host, places }: Work, { image, bytes }: { readonly image: string | null; readonly bytes: bigint | null }): Promise<void> {
   if ((await readIndex(places)) !== undefined) return;
@@ -57,48 +62,69 @@ async function create({ host, places }: Work, { image, bytes }: { readonly image
 }
 
 async function look({ places }: Work): Promise<ChainView | undefined> {
-  const index = await readIndex(places);
-  if (index === undefined) return undefined;
+  if ((await readIndex(places)) === undefined) return undefined;
+  const index = await requireIndex(places);
   const files = await readChain(places, index.active);
   return { activePath: files[0]!.path, bytes: files[0]!.virtualBytes, files, nodes: index.nodes.map((node) => ({ ...node, at: new Date(node.at) })), current: index.current };
 }
 
 async function grow({ host, places }: Work, bytes: bigint): Promise<void> {
-  const active = await readFile(places, (await requireIndex(places)).active);
+  const active = await readFile(places, (await indexOfStopped(places)).active);
   if (active.virtualBytes < bytes) await growFile(host, active.path, bytes);
 }
 
 /** The active file becomes the node, an overlay with the node's name the active file. */
 async function checkpointOutside(work: Work, id: CheckpointId): Promise<void> {
-  const index = await requireIndex(work.places);
+  const index = await indexOfStopped(work.places);
   if (index.nodes.some((node) => node.id === id)) return;
-  if (index.nodes.some(({ kind }) => kind === 'internal')) throw refusal('the disk has internal checkpoints: delete them first, or make another internal one');
-  const chain = await readChain(work.places, index.active);
-  if (chain[0]!.snapshots.length > 0) throw refusal('the disk has left snapshots inside: tidy it first');
-  if (chain.length >= work.maxFiles) throw refusal(`the disk is made of ${chain.length} files, as many as may be: flatten it first`);
-  const listed = await addOverlay(work, index, id, chain[0]!);
-  const node = { id, parent: index.current, kind: 'external' as const, file: index.active, at: work.clock.now().toISOString() };
-  await writeIndex(work.places, { ...listed, active: id, current: id, nodes: [...index.nodes, node], left: without(listed.left, id) });
+  const active = await requireRoom(work, index, 'external');
+  const listed = await addOverlay(work, index, id, active);
+  await writeIndex(work.places, { ...withNode(listed, { id, kind: 'external', at: work.clock.now().toISOString() }), active: id, left: without(listed.left, id) });
 }
 
 /** Listed as nobody's while it is made; one that an attempt or a deleted node has left under that name is not taken for it. */
-async function checkpointInside({ host, places, clock }: Work, id: CheckpointId): Promise<void> {
-  const index = await requireIndex(places);
+async function checkpointInside(work: Work, id: CheckpointId): Promise<void> {
+  const { host, places, clock } = work;
+  const index = await indexOfStopped(places);
   if (index.nodes.some((node) => node.id === id)) return;
-  if (index.nodes.some(({ kind }) => kind === 'external')) throw refusal('the disk has external checkpoints: delete them first, or make another external one');
-  const active = await readFile(places, index.active);
+  const active = await requireRoom(work, index, 'internal');
   const others = without(index.leftSnapshots, id);
   await writeIndex(places, { ...index, leftSnapshots: [...others, id] });
   if (active.snapshots.some(({ name }) => name === id)) await changeSnapshot(host, 'delete', id, active.path);
   await changeSnapshot(host, 'create', id, active.path);
-  const node = { id, parent: index.current, kind: 'internal' as const, file: index.active, at: clock.now().toISOString() };
-  await writeIndex(places, { ...index, current: id, nodes: [...index.nodes, node], leftSnapshots: others });
+  await writeIndex(places, { ...withNode(index, { id, kind: 'internal', at: clock.now().toISOString() }), leftSnapshots: others });
+}
+
+/** bhyve names the overlay, and the snapshot, after the checkpoint: nothing of that name may be there. */
+async function checkpointRunning(work: Work, id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>): Promise<void> {
+  const { places } = work;
+  const index = await requireIndex(places);
+  if (index.nodes.some((node) => node.id === id)) return;
+  if (index.live !== null && index.live.id !== id) throw refusal('bhyve was asked for another checkpoint, and it is not known whether it is still at it: stop the server first');
+  const active = await requireRoom(work, index, kind);
+  if ((await places.files.exists(join(places.folder, id))) || active.snapshots.some(({ name }) => name === id)) throw refusal('the disk has something of that name already: choose another one');
+  const noted = await noteLive(places, index, id, kind, work.clock.now());
+  await ask();
+  if ((await settleLive(places, noted)).live === null) return;
+  await writeIndex(places, { ...noted, live: null });
+  throw refusal('bhyve has made no checkpoint of the disk: bhyve.log says why');
+}
+
+/** The active file, if a checkpoint of this kind can be made of it. */
+async function requireRoom({ places, maxFiles }: Work, index: ChainIndex, kind: CheckpointKind): Promise<ChainFile> {
+  const other = kind === 'external' ? 'internal' : 'external';
+  if (index.nodes.some((node) => node.kind === other)) throw refusal(`the disk has ${other} checkpoints: delete them first, or make another ${other} one`);
+  const chain = await readChain(places, index.active);
+  if (kind === 'internal') return chain[0]!;
+  if (chain[0]!.snapshots.length > 0) throw refusal('the disk has left snapshots inside: tidy it first');
+  if (chain.length >= maxFiles) throw refusal(`the disk is made of ${chain.length} files, as many as may be: flatten it first`);
+  return chain[0]!;
 }
 
 async function restore(work: Work, id: CheckpointId, madeFor: string): Promise<void> {
   const { host, places } = work;
   requireName(madeFor);
-  const index = await requireIndex(places);
+  const index = await indexOfStopped(places);
   if (index.madeFor === madeFor) return;
   const node = index.nodes.find((one) => one.id === id);
   if (node === undefined) throw new AgentError('checkpoint-missing', 'the disk has no such checkpoint', { details: { id } });
@@ -128,7 +154,7 @@ async function remove({ places }: Work, id: CheckpointId): Promise<void> {
 
 /** What a snapshot inside does not hold itself comes from below: such a file must stay where it is. */
 async function flatten({ host, places }: Work): Promise<void> {
-  const [active, ...below] = await readChain(places, (await requireIndex(places)).active);
+  const [active, ...below] = await readChain(places, (await indexOfStopped(places)).active);
   const image = below.at(-1)?.name === null ? below.at(-1)!.path : null;
   if (active!.backingPath === image) return;
   if (active!.snapshots.length > 0) throw refusal('the disk has snapshots inside that rest on the files below it: delete them first');

@@ -65,12 +65,17 @@ export interface ChainView {
 export interface DiskChain {
   /** Makes the first file, empty or on a cached image (absolute path); `bytes` null = as large as the image. A chain that is there is left alone. */
   create(options: { readonly image: string | null; readonly bytes: bigint | null }): Promise<void>;
-  /** Undefined without a chain. Reads headers only; safe while a guest runs. */
+  /** Undefined without a chain. Reads headers only, and notes what bhyve has made meanwhile; safe while a guest runs. */
   look(): Promise<ChainView | undefined>;
   /** Grows the active file; one that is as large stays. The guest is off. */
   grow(bytes: bigint): Promise<void>;
   /** The guest is off. Idempotent: the first call decides the moment. */
   checkpoint(id: CheckpointId, kind: CheckpointKind): Promise<void>;
+  /**
+   * bhyve makes it, of a guest that runs: `ask` asks it and returns when it has done so or given up, which the files then tell. An `ask` that throws leaves it open: the
+   * checkpoint is found by a later call of anything if it was made. Idempotent.
+   */
+  checkpointRunning(id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>): Promise<void>;
   /**
    * Takes the disk to a node; what was written since the newest one is given up. The guest is off. `madeFor` names the work: a second call for it finds it done, whatever
    * the guest wrote since. AgentError `checkpoint-missing`.

@@ -154,6 +154,72 @@ describe.skipIf(!hasTools)('a disk of qcow2 files', () => {
     await expect(chain.restore(B, 'other')).rejects.toMatchObject({ code: 'checkpoint-missing' });
   });
 
+  describe('with a guest that runs', () => {
+    const overlay = (name: string): void => void qemu('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`, '-b', join(folder, 'base'), '-F', 'qcow2', join(folder, name));
+    beforeEach(async () => {
+      await chain.create({ image, bytes: null });
+      await write(1);
+    });
+
+    test('goes on in the overlay that bhyve has made, and is never asked for it twice', async () => {
+      await chain.checkpointRunning(A, 'external', async () => overlay(A));
+      await write(2);
+      await chain.checkpointRunning(A, 'external', () => Promise.reject(new Error('asked twice')));
+      const { activePath, current, nodes } = (await chain.look())!;
+      expect([activePath, current, nodes.map(({ id, file }) => [id, file])]).toEqual([join(folder, A), A, [[A, 'base']]]);
+      await chain.restore(A, 'back');
+      expect(firstOctet('back')).toBe(1);
+    });
+
+    test('keeps what the guest writes to an overlay when the agent died before it knew of it, and is tidied around it', async () => {
+      await expect(chain.checkpointRunning(A, 'external', async () => {
+        overlay(A);
+        qemu('qemu-io', '-f', 'qcow2', '-c', `write -P 3 0 ${CLUSTER}`, A);
+        throw new Error('dead');
+      })).rejects.toThrow('dead');
+      expect(await chainOf().tidy({ isInUse: true })).toBe(0);
+      expect((await chainOf().look())!.activePath).toBe(join(folder, A));
+      expect(firstOctet((await chainOf().look())!.activePath)).toBe(3);
+    });
+
+    test.each(['external', 'internal'] as const)('keeps an %s one whose name an agent had given up before', async (kind) => {
+      const dying = chainOf(8, { ...host, run: () => Promise.reject(new Error('dead')) });
+      await expect(dying.checkpoint(A, kind)).rejects.toThrow('dead');
+      await chain.checkpointRunning(A, kind, async () => (kind === 'external' ? overlay(A) : void qemu('qemu-img', 'snapshot', '-c', A, 'base')));
+      await write(2);
+      expect(await chain.tidy({ isInUse: false })).toBe(0);
+      expect(firstOctet((await chain.look())!.activePath)).toBe(2);
+      await chain.restore(A, 'back');
+      expect(firstOctet((await chain.look())!.activePath)).toBe(1);
+    });
+
+    test('has a snapshot that bhyve made inside', async () => {
+      await chain.checkpointRunning(A, 'internal', async () => void qemu('qemu-img', 'snapshot', '-c', A, 'base'));
+      await write(2);
+      await chain.restore(A, 'back');
+      expect(firstOctet('base')).toBe(1);
+    });
+
+    test('has no checkpoint when bhyve made none, and may be asked for another', async () => {
+      await expect(chain.checkpointRunning(A, 'external', async () => undefined)).rejects.toMatchObject({ code: 'disk-chain-refused' });
+      await chain.checkpointRunning(B, 'external', async () => overlay(B));
+      expect((await chain.look())!.nodes.map(({ id }) => id)).toEqual([B]);
+    });
+
+    test('waits for a checkpoint of which nobody knows, until the guest is off', async () => {
+      await expect(chain.checkpointRunning(A, 'external', () => Promise.reject(new Error('no answer')))).rejects.toThrow('no answer');
+      await expect(chain.checkpointRunning(B, 'external', async () => overlay(B))).rejects.toMatchObject({ code: 'disk-chain-refused', message: expect.stringContaining('stop the server') as string });
+      expect(existsSync(join(folder, B))).toBe(false);
+      await chain.checkpoint(B, 'external');
+      expect((await chain.look())!.nodes.map(({ id }) => id)).toEqual([B]);
+    });
+
+    test('is not asked for a name that is taken', async () => {
+      writeFileSync(join(folder, A), 'what somebody put there');
+      await expect(chain.checkpointRunning(A, 'external', () => Promise.reject(new Error('asked')))).rejects.toMatchObject({ code: 'disk-chain-refused' });
+    });
+  });
+
   test.each<[string, () => string[]]>([
     ['a file of the host', () => ['-b', join(top, 'secret'), '-F', 'raw']],
     ['a file of the host that is qcow2', () => ['-b', join(top, 'foreign'), '-F', 'qcow2']],
