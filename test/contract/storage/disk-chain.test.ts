@@ -97,6 +97,22 @@ describe.skipIf(!hasTools)('a disk of qcow2 files', () => {
     expect([firstOctet('back', 0), firstOctet('back', CLUSTER)]).toEqual([1, 17]);
   });
 
+  test('is not moved off the files that a snapshot inside it reads through', async () => {
+    await chain.create({ image, bytes: null });
+    await write(1);
+    await chain.checkpoint(A, 'external');
+    await chain.remove(A);
+    await chain.checkpoint(B, 'internal');
+    await write(2);
+    await expect(chain.flatten()).rejects.toMatchObject({ code: 'disk-chain-refused' });
+    expect(await chain.tidy({ isInUse: false })).toBe(1);
+    await chain.restore(B, 'back');
+    expect(firstOctet(A)).toBe(1);
+    await chain.remove(B);
+    expect(await chain.tidy({ isInUse: false })).toBe(0);
+    expect(firstOctet(A)).toBe(1);
+  });
+
   test('is not touched below a running guest, and is tidied when it is off', async () => {
     await chain.create({ image, bytes: null });
     await chain.checkpoint(A, 'external');
