@@ -48,6 +48,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('set the admin password of a running server', 'set_admin_password'),
   // disks and images
   works('images in raw, qcow2, VMDK, VDI, VHD, ISO', 'inspected before any converter sees them; minus [compute] image_type_exclude_list'),
+  refused('disks of servers as qcow2 files, and their checkpoints by libvdsk', 'not supported by this host yet; a bhyve with libvdsk is found and has the trait CUSTOM_BHYVE_LIBVDSK, its servers have raw disks like all others'),
   works('ephemeral and swap disks', 'ephemeral ones begin empty unless the user or default_ephemeral_format names vfat, ext2, ext3 or ext4 (the last three need mke2fs)'),
   works('boot from an ISO image', 'the image is the CD; ephemeral disks are what an installer finds'),
   refused('boot from volume', 'Cinder volumes are not supported by this host yet'),

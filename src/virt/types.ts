@@ -102,6 +102,8 @@ export interface HostCapabilities {
   readonly maxVcpusPerGuest: number;
   readonly deviceModels: ReadonlySet<string>;
   readonly hasSnapshot: boolean;
+  /** bhyve opens qcow2 disks and makes checkpoints inside and on top of them (FreeBSD-UPB's libvdsk); tried with AHCI disks only. */
+  readonly hasLibvdsk: boolean;
   /** rctl(8) works: kern.racct.enable=1. */
   readonly hasResourceLimits: boolean;
   readonly hasTcpConsole: boolean;

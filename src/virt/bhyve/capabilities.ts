@@ -48,6 +48,7 @@ export async function probeCapabilities(realHost: Host, options: ProbeOptions): 
   return {
     architecture, release, osReleaseDate, cpuModel, cpuVendor: vendorOf(architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
     maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot: await probeSnapshot(host, architecture, note),
+    hasLibvdsk: await probeLibvdsk(host, note),
     hasResourceLimits: await probeResourceLimits(host, note),
     // Neither help nor usage tells this one: the TCP back end came to the serial ports with 15.0.
     hasTcpConsole: osReleaseDate >= 1_500_000,
@@ -150,6 +151,14 @@ async function probeSnapshot(host: Host, architecture: HostCapabilities['archite
   note('save and restore', hasUserland ? (hasKernel ? 'built in' : 'bhyvectl has it, the kernel has not') : 'not built in', hasUserland && hasKernel,
     'suspend needs a FreeBSD built with BHYVE_SNAPSHOT');
   return hasUserland && hasKernel;
+}
+
+/** Only the bhyvectl that comes with libvdsk knows checkpoints outside a disk. Not having it is nothing that an operator should put right. */
+async function probeLibvdsk(host: Host, note: Note): Promise<boolean> {
+  const usage = await attempt(host, 'bhyvectl', []);
+  const hasLibvdsk = `${usage?.stdout ?? ''}${usage?.stderr ?? ''}`.includes('--ext-checkpoint');
+  note('libvdsk', hasLibvdsk ? 'bhyve opens qcow2 disks and makes checkpoints of them' : 'not there: bhyve opens raw disks only', true);
+  return hasLibvdsk;
 }
 
 /** A loader tunable: GENERIC kernels have resource accounting, switched off. */

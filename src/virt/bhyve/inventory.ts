@@ -65,6 +65,7 @@ export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean):
     ...(capabilities.hasFramebuffer && hasScreens ? ['COMPUTE_GRAPHICS_MODEL_GOP'] : []),
     'HW_ARCH_X86_64', 'COMPUTE_ARCH_X86_64', 'COMPUTE_FIRMWARE_UEFI',
     ...(capabilities.hasSnapshot ? ['CUSTOM_BHYVE_SNAPSHOT'] : []),
+    ...(capabilities.hasLibvdsk ? ['CUSTOM_BHYVE_LIBVDSK'] : []),
     ...saveTraits(capabilities.saveRestore),
     ...cpuTraits(capabilities.cpuFeatures),
   ].sort();

@@ -12,7 +12,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Abort, planMachine, readSize, type Plan } from './lib/bhyve-plan.js';
 import { bootRomOf } from './lib/bhyve-firmware.js';
 import { type Machine, startMachine } from './lib/bhyve-machine.js';
@@ -24,6 +24,7 @@ import { host } from './lib/host-numbers.js';
 import { ip, setTapUser } from './lib/ip.js';
 import { isLoaded } from './lib/kernel-modules.js';
 import { currentNode, isAlive, type StandInNode, withLock } from './lib/lab-node.js';
+import { deleteCheckpoint, goBack } from './lib/libvdsk.js';
 import { readSaveFaults } from './lib/save-faults.js';
 import { type SavedFiles, openSaved, savedName, savedSize } from './lib/save-files.js';
 import { listenForSaves } from './lib/save-socket.js';
@@ -92,6 +93,7 @@ async function serveSaves(node: StandInNode, plan: Plan, machine: Machine, folde
   const { save } = node.facts;
   if (save === null) return;
   await listenForSaves(node, plan.name, async (request) => {
+    if (request.disks === 'delete') return deleteCheckpoint(plan, machine, request.filename);
     if (await saveGuest(plan, machine, folder, request)) end({ kind: 'exit', code: readSaveFaults(node).suspendCode ?? save.suspendCode, isSuspended: true });
   });
 }
@@ -173,6 +175,7 @@ async function run(node: StandInNode, args: readonly string[]): Promise<Verdict>
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     await repairVolumes(node, config);
     const plan = planMachine(node, config, size, (text) => held.push(text), taps);
+    if (saved !== undefined && node.facts.hasLibvdsk) goBack(config, basename(saved.file));
     const verdict = await runMachine(node, plan, folder, saved);
     isClean = verdict.kind === 'exit';
     if (!isClean) held.length = 0;

@@ -6,7 +6,7 @@ import { bhyvectlOptions, bhyvectlUsage, unparsedOptions } from './lib/bhyve-tex
 import { host } from './lib/host-numbers.js';
 import { Exit, out, runTool } from './lib/tool.js';
 import { readSaveFaults } from './lib/save-faults.js';
-import { sendSave } from './lib/save-socket.js';
+import { type SaveRequest, sendSave } from './lib/save-socket.js';
 import { statsText } from './lib/vm-stats.js';
 import { createVm, isRunning, order, readVm, removeVm, vmExists, writeVm } from './lib/vmm.js';
 
@@ -55,12 +55,12 @@ async function destroy(node: StandInNode, name: string): Promise<void> {
 }
 
 /** Asks for a save and does not wait for it. The exit code tells nothing about the save: on 13.2 it is 64 whenever the request could be sent. */
-async function save(node: StandInNode, name: string, file: string, isSuspend: boolean): Promise<number> {
+async function save(node: StandInNode, name: string, file: string, isSuspend: boolean, disks?: SaveRequest['disks']): Promise<number> {
   const { opensFolder, requestCode } = node.facts.save!;
   const folder = resolve(dirname(file));
   // open_directory() fails without a word
   if (opensFolder && statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) throw new Exit(statSync(folder, { throwIfNoEntry: false }) === undefined ? ENOENT : ENOTDIR);
-  await sendSave(node, name, { filename: opensFolder ? basename(file) : file, suspend: isSuspend, ...(opensFolder ? { folder } : {}) });
+  await sendSave(node, name, { filename: opensFolder ? basename(file) : file, suspend: isSuspend, ...(opensFolder ? { folder } : {}), ...(disks === undefined ? {} : { disks }) });
   return readSaveFaults(node).requestCode ?? requestCode;
 }
 
@@ -91,7 +91,7 @@ runTool(async (args) => {
   const asked = parse(args, node);
   if (asked.vm === undefined) throw new Exit(1, bhyvectlUsage(node.facts));
   const name = asked.vm;
-  const exclusive = ['create', 'destroy', 'force-reset', 'force-poweroff', 'checkpoint', 'suspend'].filter((action) => asked.actions.has(action));
+  const exclusive = ['create', 'destroy', 'force-reset', 'force-poweroff', 'checkpoint', 'suspend', 'ext-checkpoint', 'del-checkpoint'].filter((action) => asked.actions.has(action));
   if (asked.actions.has('checkpoint') && asked.actions.has('suspend')) throw new Exit(1, bhyvectlUsage(node.facts));
   if (exclusive.length > 1 && node.facts.hasTopLevelBootrom) throw new Exit(1, 'bhyvectl: mutually exclusive actions specified\n');
   if (asked.actions.has('create')) {
@@ -105,7 +105,9 @@ runTool(async (args) => {
   if (asked.actions.has('force-reset')) await suspend(node, name, 'reset');
   if (asked.actions.has('force-poweroff')) await suspend(node, name, 'poweroff');
   if (asked.actions.has('destroy')) await destroy(node, name);
-  if (asked.actions.has('checkpoint')) return save(node, name, asked.values['checkpoint']!, false);
+  if (asked.actions.has('checkpoint')) return save(node, name, asked.values['checkpoint']!, false, node.facts.hasLibvdsk ? 'internal' : undefined);
   if (asked.actions.has('suspend')) return save(node, name, asked.values['suspend']!, true);
+  if (asked.actions.has('ext-checkpoint')) return save(node, name, asked.values['ext-checkpoint']!, false, 'external');
+  if (asked.actions.has('del-checkpoint')) return save(node, name, asked.values['del-checkpoint']!, false, 'delete');
   return 0;
 });

@@ -4,6 +4,7 @@ import { Abort, type Plan, deviceFailure } from './bhyve-plan.js';
 import { planConsole } from './bhyve-console.js';
 import { bootRomOf } from './bhyve-firmware.js';
 import { ip, setTapUser, tapUser } from './ip.js';
+import { isQcow2 } from './libvdsk.js';
 import { withLock } from './lab-node.js';
 import { Exit, strerror } from './tool.js';
 
@@ -75,7 +76,7 @@ function planLpc(plan: Plan, address: Address): void {
   }
 }
 
-interface Block { readonly path: string; readonly isReadOnly: boolean; readonly serial: string | undefined; readonly sectors: string }
+interface Block { readonly path: string; readonly isReadOnly: boolean; readonly serial: string | undefined; readonly sectors: string; readonly isQcow: boolean }
 
 /** Reads the options of a block device; `trailer` is what the model says after the block layer has told why. */
 function readBlock(plan: Plan, path: string, trailer: string): Block {
@@ -91,19 +92,22 @@ function readBlock(plan: Plan, path: string, trailer: string): Block {
   const isSector = (bytes: number): boolean => bytes >= 512 && bytes <= 16384 && (bytes & (bytes - 1)) === 0;
   if (!isSector(logical) || !isSector(physical ?? logical)) throw deviceFailure(`Invalid sector size ${logical}/${physical ?? logical}\n${trailer}`);
   const sectors = sectorText === undefined ? '' : `,logical_block_size=${logical},physical_block_size=${physical ?? logical}`;
-  return { path: file, isReadOnly: plan.config.boolean(`${path}.ro`, false), serial: plan.config.expanded(`${path}.ser`)?.slice(0, 20).replaceAll(',', ',,'), sectors };
+  const isQcow = plan.node.facts.hasLibvdsk && isQcow2(file, (words) => deviceFailure(`${words}${trailer}`));
+  return { path: file, isQcow, isReadOnly: plan.config.boolean(`${path}.ro`, false), serial: plan.config.expanded(`${path}.ser`)?.slice(0, 20).replaceAll(',', ',,'), sectors };
 }
 
-/** No locking: two guests may open one disk, and bhyve does not stop them. */
-function driveArguments(id: string, block: Block, isCd: boolean): string[] {
+/** No locking: two guests may open one disk, and bhyve does not stop them. libvdsk takes trims of qcow2 and does nothing. */
+function driveArguments({ plan, id, isCd = false }: { readonly plan: Plan; readonly id: string; readonly isCd?: boolean }, block: Block, isAhci: boolean): string[] {
   const file = block.path.replaceAll(',', ',,');
-  return ['-drive', `if=none,id=drive-${id},format=raw,cache=writeback,aio=threads,discard=unmap,file.locking=off,${block.isReadOnly || isCd ? 'readonly=on,' : ''}${isCd ? 'media=cdrom,' : ''}file=${file}`];
+  if (block.isQcow) plan.qcowDisks.push({ drive: `drive-${id}`, isAhci });
+  const [format, discard] = block.isQcow ? ['qcow2', 'ignore'] : ['raw', 'unmap'];
+  return ['-drive', `if=none,id=drive-${id},format=${format},cache=writeback,aio=threads,discard=${discard},file.locking=off,${block.isReadOnly || isCd ? 'readonly=on,' : ''}${isCd ? 'media=cdrom,' : ''}file=${file}`];
 }
 
 function planBlock(device: Device, path: string, trailer: string, render: (drive: string, block: Block) => string): void {
   const block = readBlock(device.plan, path, trailer);
   const index = device.plan.bootIndex++;
-  device.plan.arguments.push(...driveArguments(device.id, block, false), '-device', `${render(`drive-${device.id}`, block)},id=${device.id}${block.sectors},bootindex=${index}${device.at}`);
+  device.plan.arguments.push(...driveArguments(device, block, false), '-device', `${render(`drive-${device.id}`, block)},id=${device.id}${block.sectors},bootindex=${index}${device.at}`);
 }
 
 /**
@@ -122,7 +126,7 @@ function planAhci({ plan, path, at, id }: Device): void {
     const drive = `${id}-${port}`;
     const bus = isReal ? `bus=${id}.${port}` : `bus=${id}.0,scsi-id=${port}`;
     const model = isReal ? `ide-${type}` : `scsi-${type}`;
-    plan.arguments.push(...driveArguments(drive, block, type === 'cd'), '-device', `${model},drive=drive-${drive},${bus},bootindex=${plan.bootIndex++}${block.serial === undefined ? '' : `,serial=${block.serial}`}`);
+    plan.arguments.push(...driveArguments({ plan, id: drive, isCd: type === 'cd' }, block, true), '-device', `${model},drive=drive-${drive},${bus},bootindex=${plan.bootIndex++}${block.serial === undefined ? '' : `,serial=${block.serial}`}`);
   }
 }
 

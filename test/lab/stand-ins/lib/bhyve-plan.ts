@@ -29,6 +29,8 @@ export interface Plan {
   readonly memoryMiB: number;
   readonly arguments: string[];
   readonly taps: string[];
+  /** Disks that libvdsk has found to be qcow2 files, by the name of QEMU's drive. */
+  readonly qcowDisks: { readonly drive: string; readonly isAhci: boolean }[];
   /** All PCI devices, in the order of their addresses. */
   readonly devices: PciDevice[];
   console: ConsolePlan;
@@ -82,7 +84,7 @@ function topology(config: BhyveConfig): number {
 /** Step 2, after the VM exists: devices, firmware, identity. Taps that were opened are in `taps`, also when it throws. */
 export function planMachine(node: StandInNode, config: BhyveConfig, size: { cpus: number; memoryMiB: number }, say: (text: string) => void, taps: string[]): Plan {
   const plan: Plan = {
-    node, config, name: config.get('name')!, ...size, taps, devices: [], console: { kind: 'none' }, screen: undefined, bootIndex: 0, hasLpc: false, say,
+    node, config, name: config.get('name')!, ...size, taps, devices: [], qcowDisks: [], console: { kind: 'none' }, screen: undefined, bootIndex: 0, hasLpc: false, say,
     arguments: [...memory(node, Math.ceil(size.memoryMiB)), '-accel', 'tcg,thread=multi', '-cpu', 'qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt', '-smp', smp(config, size.cpus),
       '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-rtc', config.boolean('rtc.use_localtime', true) ? 'base=localtime' : 'base=utc'],
   };

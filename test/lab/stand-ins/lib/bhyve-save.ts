@@ -6,6 +6,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Machine } from './bhyve-machine.js';
 import type { Plan } from './bhyve-plan.js';
+import { checkpointDisks } from './libvdsk.js';
 import { writeMemory } from './machine-memory.js';
 import { hasAhciPorts, readState } from './machine-state.js';
 import { type SaveFaults, readSaveFaults } from './save-faults.js';
@@ -40,6 +41,7 @@ export async function saveGuest(plan: Plan, machine: Machine, folder: string, re
     const files = await openFiles(plan, path, opened);
     await machine.command('stop');
     err(absentTypes(save, plan.devices, 'pause'));
+    if (request.disks !== undefined) await checkpointDisks(plan, machine, request.disks, basename(path)).catch((error: Error) => Promise.reject(new SaveFailure(`${error.message}\n`)));
     await writeAll(plan, machine, `${folder}/state`, files);
     isDone = request.suspend;
   } catch (error) {

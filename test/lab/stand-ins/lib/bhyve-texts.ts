@@ -44,7 +44,7 @@ const registers = [
 /** Long options that a bhyvectl of this profile lists, as `name` or `name=<argument>`. */
 export function bhyvectlOptions(facts: ProfileFacts): readonly string[] {
   return [
-    'cpu=<vcpu_number>', 'create', 'destroy', ...(facts.save !== null ? ['checkpoint=<filename>', 'suspend=<filename>'] : []), 'get-all', 'get-stats', ...descriptors, 'run',
+    'cpu=<vcpu_number>', 'create', 'destroy', ...saveOptions(facts), 'get-all', 'get-stats', ...descriptors, 'run',
     'capname=<capname>', 'getcap', 'setcap=<0|1>', 'desc-base=<BASE>', 'desc-limit=<LIMIT>', 'desc-access=<ACCESS>', ...registers, 'set-x2apic-state=<state>', 'get-x2apic-state',
     'unassign-pptdev=<bus/slot/func>', 'set-mem=<memory in units of MB>', 'get-lowmem', 'get-highmem', 'get-gpa-pmap', 'assert-lapic-lvt=<pin>', 'inject-nmi', 'force-reset', 'force-poweroff',
     'get-rtc-time', 'set-rtc-time=<secs>', 'get-rtc-nvram', 'set-rtc-nvram=<val>', 'rtc-nvram-offset=<offset>', 'get-active-cpus', ...(facts.hasTopLevelBootrom ? ['get-debug-cpus'] : []),
@@ -53,6 +53,10 @@ export function bhyvectlOptions(facts: ProfileFacts): readonly string[] {
     'get-avic-apic-bar', 'get-avic-backing-page', 'get-avic-table',
   ];
 }
+
+/** libvdsk's bhyvectl takes names and has no suspend. */
+const saveOptions = ({ save, hasLibvdsk }: ProfileFacts): readonly string[] =>
+  (save === null ? [] : hasLibvdsk ? ['checkpoint=<name>', 'ext-checkpoint=<name>', 'del-checkpoint=<name>'] : ['checkpoint=<filename>', 'suspend=<filename>']);
 
 /** Listed in the usage, unknown to the parser (seen on 13.2). */
 export const unparsedOptions: readonly string[] = ['get-lowmem', 'get-highmem'];

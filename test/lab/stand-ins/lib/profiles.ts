@@ -2,10 +2,11 @@
  * What differs between the FreeBSD hosts that the lab can be. A profile is a name in NODE/profile. stock-13.2 is what the
  * transcripts in test/samples/freebsd-13.2 show (minus BHYVE_SNAPSHOT); stock-15 follows the sources and manuals of 15.1.
  * snapshot-13.2-stock is the recorded host itself, which saves and refuses to restore; snapshot-13.2 is the same without the one
- * struct that it stumbles over (both recorded); snapshot-14 and -15 follow the sources; upb-json is UPB's branch with its typed JSON.
+ * struct that it stumbles over (both recorded); snapshot-14 and -15 follow the sources; upb-json is UPB's branch with its typed JSON;
+ * libvdsk is UPB's bhyve of 2021 that opens qcow2 disks.
  * To add one: a name here, its facts, and where its texts differ, texts.ts.
  */
-export const profiles = ['stock-13.2', 'stock-15', 'snapshot-13.2', 'snapshot-13.2-stock', 'snapshot-14', 'snapshot-15', 'upb-json'] as const;
+export const profiles = ['stock-13.2', 'stock-15', 'snapshot-13.2', 'snapshot-13.2-stock', 'snapshot-14', 'snapshot-15', 'upb-json', 'libvdsk'] as const;
 export type Profile = (typeof profiles)[number];
 
 export const isProfile = (text: string): text is Profile => (profiles as readonly string[]).includes(text);
@@ -35,6 +36,8 @@ export interface ProfileFacts {
   readonly zfsVersion: string;
   /** What a bhyve built with BHYVE_SNAPSHOT does; null for one that was not. */
   readonly save: SaveFacts | null;
+  /** Disks may be qcow2 files, and bhyvectl asks for checkpoints of them by name; see libvdsk.ts. */
+  readonly hasLibvdsk: boolean;
   /** /dev/vmmctl appears with vmm, and bhyve talks to it. */
   readonly hasVmmctl: boolean;
   /** `bootrom` at top level; the old `lpc.bootrom` still works with a warning. */
@@ -48,14 +51,14 @@ export interface ProfileFacts {
 
 const stock13: ProfileFacts = {
   release: '13.2-RELEASE', osReleaseDate: 1_302_001, buildDate: 'Mon Nov 23 04:30:48 UTC 2026', zfsVersion: '2.1.9-FreeBSD_g92e0d9d18',
-  save: null, hasVmmctl: false, hasTopLevelBootrom: false, hasTcpConsole: false, acpiByDefault: false, hasZfsJson: false, hasBootId: false,
+  save: null, hasLibvdsk: false, hasVmmctl: false, hasTopLevelBootrom: false, hasTcpConsole: false, acpiByDefault: false, hasZfsJson: false, hasBootId: false,
 };
 
 const stock14: ProfileFacts = { ...stock13, release: '14.5-RELEASE', osReleaseDate: 1_405_000, buildDate: 'Thu Sep 10 01:02:03 UTC 2026', zfsVersion: '2.2.9-FreeBSD_g5c1f3f0aa', acpiByDefault: true };
 
 const stock15: ProfileFacts = {
   release: '15.1-RELEASE-p5', osReleaseDate: 1_501_000, buildDate: 'Thu Oct 15 02:11:09 UTC 2026', zfsVersion: '2.4.2-FreeBSD_g9d1e7a9c4',
-  save: null, hasVmmctl: true, hasTopLevelBootrom: true, hasTcpConsole: true, acpiByDefault: true, hasZfsJson: true, hasBootId: true,
+  save: null, hasLibvdsk: false, hasVmmctl: true, hasTopLevelBootrom: true, hasTcpConsole: true, acpiByDefault: true, hasZfsJson: true, hasBootId: true,
 };
 
 const save13: SaveFacts = { family: 'structs', suspendCode: 0, requestCode: 64, hasVmx: false, opensFolder: false, screenBytes: 16_777_668, lineEnd: '\r\n' };
@@ -69,6 +72,7 @@ const facts: Readonly<Record<Profile, ProfileFacts>> = {
   'snapshot-14': { ...stock14, save: save14 },
   'snapshot-15': { ...stock15, save: { ...save14, suspendCode: 5, screenBytes: 33_554_884, lineEnd: '\n' } },
   'upb-json': { ...stock13, save: { ...save13, family: 'upb-json', requestCode: 0 } },
+  libvdsk: { ...stock13, save: save13, hasLibvdsk: true },
 };
 
 export const factsOf = (profile: Profile): ProfileFacts => facts[profile];

@@ -14,6 +14,8 @@ export interface SaveRequest {
   readonly suspend: boolean;
   /** Stands for the descriptor of the folder that newer bhyvectls send along. */
   readonly folder?: string;
+  /** libvdsk: what is to be done to the disks, under the name that `filename` is. Nothing is saved for `delete`. */
+  readonly disks?: 'internal' | 'external' | 'delete';
 }
 
 const socketOf = (node: StandInNode, name: string): string => join(node.run, 'bhyve', name);

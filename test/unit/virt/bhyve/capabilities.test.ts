@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { assertUsable, probeCapabilities } from '../../../../src/virt/bhyve/capabilities.js';
 import { cpuTraits, parseCpuFeatures } from '../../../../src/virt/bhyve/cpu-features.js';
-import { hypervisorVersion, readInventory } from '../../../../src/virt/bhyve/inventory.js';
+import { hostTraits, hypervisorVersion, readInventory } from '../../../../src/virt/bhyve/inventory.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
 import { createVirtualClock } from '../../../fakes/virtual-clock.js';
 
@@ -50,6 +50,19 @@ test('save and restore needs both halves', async () => {
   expect((await probeCapabilities(host, options)).hasSnapshot).toBe(false);
   host.sysctls.set('kern.conftxt', 'options\tBHYVE_SNAPSHOT\n');
   expect((await probeCapabilities(host, options)).hasSnapshot).toBe(true);
+});
+
+test('libvdsk is known by its bhyvectl, which cannot suspend, and becomes a capability, a line of check and a trait', async () => {
+  const host = newHost();
+  const stock = await probeCapabilities(host, options);
+  expect(stock.hasLibvdsk).toBe(false);
+  expect(stock.findings.find(({ probe }) => probe === 'libvdsk')).toMatchObject({ isOk: true, answer: expect.stringContaining('raw disks only') as string });
+  expect(hostTraits(stock, true)).not.toContain('CUSTOM_BHYVE_LIBVDSK');
+  host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: '       [--checkpoint=<name>]\n       [--ext-checkpoint=<name>]\n       [--del-checkpoint=<name>]\n' });
+  const capabilities = await probeCapabilities(host, options);
+  expect(capabilities).toMatchObject({ hasLibvdsk: true, hasSnapshot: false });
+  expect(capabilities.findings.find(({ probe }) => probe === 'libvdsk')?.answer).toContain('qcow2');
+  expect(hostTraits(capabilities, true)).toContain('CUSTOM_BHYVE_LIBVDSK');
 });
 
 test.each([

@@ -1,0 +1,93 @@
+/**
+ * A disk as a chain of qcow2 files in a folder of its own, for hosts whose bhyve opens qcow2 (libvdsk) and for guests that are off. The guest writes to one file, the
+ * active one; every other file of the chain is only read:
+ *
+ *     image (cache) ◀── base ◀── A ◀── B (active)          `◀──` = is the backing file of
+ *                        │        └ state of checkpoint B
+ *                        └ state of checkpoint A; going to A adds a sibling:  base ◀── OPERATION (active)
+ *
+ * An external checkpoint freezes the active file, which is its state from then on, and the guest goes on in a new overlay that has the checkpoint's name, as libvdsk's
+ * `--ext-checkpoint` does it. An internal one is a snapshot inside the active file. One disk has nodes of one kind: a snapshot inside a file that others rest on could
+ * neither be gone to nor survive a rebase.
+ *
+ * `chain.json` says which file is the active one, which are nodes and how they descend, and which files are nobody's any more. It is replaced as a whole, after what it
+ * speaks of is on the disk: killed anywhere, the old state or the new one is there, never a part. A file is made under a temporary name and listed as nobody's before it
+ * gets its own; `tidy` removes what is nobody's, and only that. A rebase changes how a file says its content and not the content, so it may be cut off and done again.
+ *
+ * What can go wrong otherwise: a header that names a backing file which is not ours (never followed), files of different cluster sizes (libvdsk cannot read them), a chain
+ * that is too long. Formats are always given to qemu-img and never guessed.
+ */
+import type { CheckpointId } from '../../lib/ids.js';
+
+/** An overlay of its own, or a snapshot inside the active file. */
+export type CheckpointKind = 'external' | 'internal';
+
+/** A snapshot in the table of a qcow2 file. */
+export interface InternalSnapshot { readonly id: string; readonly name: string }
+
+export interface ChainFile {
+  /** In the disk's folder; null for a cached image. */
+  readonly name: string | null;
+  readonly path: string;
+  /** As a guest sees it. */
+  readonly virtualBytes: bigint;
+  readonly clusterBytes: number;
+  /** Path of the file that this one rests on. */
+  readonly backingPath: string | null;
+  readonly snapshots: readonly InternalSnapshot[];
+}
+
+export interface ChainNode {
+  readonly id: CheckpointId;
+  readonly parent: CheckpointId | null;
+  readonly kind: CheckpointKind;
+  /** Name of the file that holds its state. */
+  readonly file: string;
+  readonly at: Date;
+}
+
+export interface ChainView {
+  /** What the guest's disk is attached from. */
+  readonly activePath: string;
+  readonly bytes: bigint;
+  /** From the active file down to the one that rests on nothing. */
+  readonly files: readonly ChainFile[];
+  /** The oldest first. */
+  readonly nodes: readonly ChainNode[];
+  /** The node that the active file descends from, and from no newer one. */
+  readonly current: CheckpointId | null;
+}
+
+/**
+ * One call at a time is worked on. All throw AgentError `disk-chain-damaged` (a file or the index is not as we write it; nothing was changed), `disk-chain-refused`
+ * (with what to do), `layout-too-new`, `command-…`, `file-…`; `file-no-space` when the file system is full. All may be repeated after a crash, with the same arguments.
+ */
+export interface DiskChain {
+  /** Makes the first file, empty or on a cached image (absolute path); `bytes` null = as large as the image. A chain that is there is left alone. */
+  create(options: { readonly image: string | null; readonly bytes: bigint | null }): Promise<void>;
+  /** Undefined without a chain. Reads headers only, and notes what bhyve has made meanwhile; safe while a guest runs. */
+  look(): Promise<ChainView | undefined>;
+  /** Grows the active file; one that is as large stays. The guest is off. */
+  grow(bytes: bigint): Promise<void>;
+  /** The guest is off. Idempotent: the first call decides the moment. */
+  checkpoint(id: CheckpointId, kind: CheckpointKind): Promise<void>;
+  /**
+   * bhyve makes it, of a guest that runs: `ask` asks it and returns when it has done so or given up, which the files then tell. An `ask` that throws leaves it open: the
+   * checkpoint is found by a later call of anything if it was made. Idempotent.
+   */
+  checkpointRunning(id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>): Promise<void>;
+  /**
+   * Takes the disk to a node; what was written since the newest one is given up. The guest is off. `madeFor` names the work: a second call for it finds it done, whatever
+   * the guest wrote since. AgentError `checkpoint-missing`.
+   */
+  restore(id: CheckpointId, madeFor: string): Promise<void>;
+  /** Takes a node out of the tree, its children become its parent's; `tidy` frees what it held. May be called while a guest runs. Idempotent. */
+  remove(id: CheckpointId): Promise<void>;
+  /** Makes the active file rest on the cached image alone, or on nothing. No node changes. The guest is off. */
+  flatten(): Promise<void>;
+  /**
+   * Removes what is nobody's. A file that one other rests on is merged into that first; one that several rest on stays until they are fewer. While a guest runs
+   * (`isInUse`) its own chain is not touched. How many files and snapshots are left to do.
+   */
+  tidy(options: { readonly isInUse: boolean }): Promise<number>;
+}
