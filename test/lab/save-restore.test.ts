@@ -29,7 +29,8 @@ async function boot(): Promise<{ config: string; console: Console }> {
   const config = hand.writeConfig({ 'pci.0.6.0.device': 'virtio-rnd', 'pci.0.7.0.device': 'virtio-net', 'pci.0.7.0.backend': secondTap, 'pci.0.7.0.mac': second.mac });
   const console = hand.readConsole();
   running = await hand.startRunning(['-k', config, uuid]);
-  await counts(console, 1);
+  await until(() => console.text().includes('guest: ssh'), 120_000, 'the guest does not serve SSH'); // its last word that is no number
+  await counts(console, lastTick(console.text()));
   return { config, console };
 }
 
