@@ -60,7 +60,7 @@ async function tier(name) {
   const from = performance.now();
   const verdict = join(report, `${name}.json`);
   progress.say(`\n── ${name} ${'─'.repeat(60 - name.length)}`);
-  const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', name, '--reporter=default', '--reporter=json', `--outputFile.json=${verdict}`],
+  const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', join(root, '.config/vitest.config.ts'), '--project', name, '--reporter=default', '--reporter=json', `--outputFile.json=${verdict}`],
     { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, CI: process.env.CI ?? '1' } });
   const code = await new Promise((resolve, reject) => {
     child.once('error', reject);

@@ -63,7 +63,7 @@ test('the package links the program that package.json names, which is where the 
   const { bin } = JSON.parse(read('package.json')) as { bin: Record<string, string> };
   expect(read('deploy/pkg/make-package')).toContain(`ln -s ../lib/nova-bhyve/${bin['nova-bhyve']!} "$stage/usr/local/bin/nova-bhyve"\n`);
   expect(bin['nova-bhyve']).toBe('dist/bin/nova-bhyve.js');
-  expect(read('rolldown.config.js')).toMatch(/input: \{ 'nova-bhyve': 'dist\/src\/main\.js' \}[^]*dir: 'dist\/bin'/);
+  expect(read('.config/rolldown.config.js')).toMatch(/input: \{ 'nova-bhyve': 'dist\/src\/main\.js' \}[^]*dir: 'dist\/bin'/);
 });
 
 test('the manifest has the places that make-package fills in, and nothing else to fill in', () => {

@@ -14,7 +14,7 @@ const generated: Readonly<Record<string, string>> = {
   methods: table(['RPC method', 'state', ''], methodRegistry().map(({ method, status, reason }) => [`\`${method}\``, inWords[status], reason ?? ''])),
 };
 
-test('the tables of README.md are those that the registry makes (npx vitest run test/unit/readme.test.ts --update)', async () => {
+test('the tables of README.md are those that the registry makes (npm run vitest -- test/unit/readme.test.ts --update)', async () => {
   const text = readFileSync(file, 'utf8');
   const places = [...text.matchAll(/<!-- generated: (\w+) -->/g)].map((match) => match[1]);
   expect(places).toEqual(Object.keys(generated));

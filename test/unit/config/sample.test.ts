@@ -4,7 +4,7 @@ import { parseIni, readConfig, renderSample, sectionsOf } from '../../../src/con
 
 const sample = resolve(import.meta.dirname, '../../../config/nova-bhyve.conf.sample');
 
-test('config/nova-bhyve.conf.sample is the one that the table makes (npx vitest run test/unit/config --update)', async () => {
+test('config/nova-bhyve.conf.sample is the one that the table makes (npm run vitest -- test/unit/config --update)', async () => {
   await expect(renderSample()).toMatchFileSnapshot(sample);
 });
 
