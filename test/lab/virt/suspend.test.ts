@@ -2,6 +2,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { parseCheckpointId } from '../../../src/lib/ids.js';
 import { powerStates, type HypervisorDriver } from '../../../src/virt/index.js';
 import { renderSelfTest, selfTestPath, type SelfTestResult } from '../../../src/virt/bhyve/save-capability.js';
 import { readSaveIdentity } from '../../../src/virt/bhyve/save-identity.js';
@@ -94,6 +95,25 @@ describe.each([['snapshot-13.2', 'structs'], ['snapshot-14', 'kern-structs'], ['
     await driver.resume(guest.instance, { disks, signal: quiet });
     await counts(saved + 1);
     await expectFirstBoot();
+  });
+
+  test('memory that was kept for a checkpoint outlives its save, and brings the guest back to where it was then', async () => {
+    const checkpoint = parseCheckpointId('cccccccc-0000-4000-8000-000000000001');
+    await suspend();
+    const memory = await driver.keepSave(guest.instance, checkpoint);
+    const then = await lastTick();
+    await driver.resume(guest.instance, { disks, signal: quiet });
+    await counts(then + 3);
+    expect(await driver.whyNoReturn(guest.instance, checkpoint, memory, quiet)).toBeNull();
+    await driver.stop(guest.instance, { graceMs: 0, retryMs: 0 });
+    const [later, said] = [await lastTick(), (await log()).length];
+    await driver.putBackSave(guest.instance, checkpoint, disks);
+    await driver.resume(guest.instance, { disks, signal: quiet });
+    const next = async (): Promise<string | undefined> => /^tick (\d+)\r?$/m.exec((await log()).slice(said))?.[1];
+    await waitUntil(async () => (await next()) !== undefined, 'it counts again', 120_000);
+    expect(Number(await next())).toBeLessThan(later);
+    await expectFirstBoot();
+    expect([await driver.hasSave(guest.instance), await driver.kept(guest.instance)]).toEqual([false, [checkpoint]]);
   });
 
   test('a description that is cut short is no save: the guest has crashed, and starts cold', async () => {
