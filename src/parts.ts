@@ -50,6 +50,11 @@ export interface CloudParts {
   readonly vendorData: VendorDataClient | null;
   /** Base URL of Glance. */
   readonly glanceUrl: () => Promise<string>;
+  /**
+   * Logs in to Keystone for Placement, whose first request would wait for that. Never rejects: what is wrong is in the log, and
+   * the request that needs the log-in meets it again.
+   */
+  logInEarly(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -74,7 +79,8 @@ export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal:
     return made;
   };
   const serviceUser = config.service_user.send_service_user_token ? session('service_user') : null;
-  const placement = createPlacementClient({ session: session('placement'), endpoint: endpointOf(config.placement), clock });
+  const placementSession = session('placement');
+  const placement = createPlacementClient({ session: placementSession, endpoint: endpointOf(config.placement), clock });
   const neutron = createNeutronClient({
     session: session('neutron'), serviceUser, endpoint: endpointOf(config.neutron), extensionsMs: config.neutron.extension_sync_interval * 1000, clock,
   });
@@ -86,6 +92,9 @@ export function makeCloud(config: Config, log: Logger, metrics: Metrics, signal:
   return {
     rpc, conductor, placement, neutron, glance, vendorData,
     glanceUrl: async () => config.glance.api_servers[0] ?? await glanceSession.endpoint(endpointOf(config.glance)),
+    async logInEarly() {
+      await placementSession.token(signal).catch((err: unknown) => httpLog.debug({ err }, 'no early log-in; the first request tries again'));
+    },
     async close() {
       sessions.forEach((one) => one.close());
       vendorData?.close();

@@ -58,6 +58,7 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
   const bothSignals = AbortSignal.any([options.signal, stopping.signal]);
   const startedMs = clock.monotonicMs();
   try {
+    void cloud.logInEarly(); // nobody waits for it here: without Keystone the node can still be prepared
     const [capabilities] = await Promise.all([
       node.driver.prepare(),
       node.storage.prepare(),

@@ -37,6 +37,18 @@ export async function removeServersOf(cloud: Cloud, host: string, signal: AbortS
   }, 500);
 }
 
+/** Nova leaves a provider that something is allocated on, as by a server whose build was cut before the row had a host. */
+async function removeProvider(cloud: Cloud, host: string): Promise<void> {
+  const provider = await cloud.placement.provider(host);
+  if (provider === null) return;
+  for (const id of Object.keys(await cloud.placement.allocations(provider.uuid))) {
+    await cloud.servers.remove(id, cloud.admin);
+    await cloud.servers.waitGone(id);
+  }
+  for (const id of Object.keys(await cloud.placement.allocations(provider.uuid))) await cloud.admin.remove(`${endpoints.placement}/allocations/${id}`);
+  await cloud.admin.remove(`${endpoints.placement}/resource_providers/${provider.uuid}`);
+}
+
 /**
  * Stops the service and removes its servers, service record, hypervisor and resource provider. Only of one that runs can servers be deleted in
  * good order; of one that was killed Nova deletes them alone, once it is told that the host is down. Throws if the cloud still knows the host.
@@ -46,7 +58,6 @@ export async function leaveNoTrace(cloud: Cloud, contender: Contender, note: (te
   if (contender.isRunning()) await removeServersOf(cloud, host, never).catch((err: unknown) => note(`${host}: ${err instanceof Error ? err.message : String(err)}`));
   await contender.stop();
   await forgetHost(cloud, host, note);
-  const provider = await cloud.placement.provider(host);
-  if (provider !== null) await cloud.admin.remove(`${endpoints.placement}/resource_providers/${provider.uuid}`);
+  await removeProvider(cloud, host);
   if ((await cloud.compute.services(host)).length > 0 || await isMapped(cloud, host)) throw new Error(`Nova still knows ${host}`);
 }
