@@ -1,10 +1,9 @@
 /** `nova-bhyve checkpoint list` and `tree`: the checkpoints that this node keeps of an instance, as the pool has them. */
 import { join } from 'node:path';
-import type { InstanceUuid } from '../lib/ids.js';
 import type { CheckpointNode } from '../storage/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderJson, renderTable, type Output } from './output.js';
-import { knownInstances } from './summarize.js';
+import { oneInstance } from './summarize.js';
 
 export interface TreeOptions {
   readonly json: boolean;
@@ -32,15 +31,6 @@ const facts = (node: SeenNode, now: Date): string[] => [
   ageOf(node.at, now), node.memory === null ? 'disk' : `full (${formatBytes(node.memory.bytes)})`, stateOf(node), formatBytes(node.usedBytes), formatBytes(node.bytes),
 ];
 const factNames = ['age', 'content', 'state', 'only here', 'disks'];
-
-/** `wanted`: a uuid, or as much of its beginning as is clear. Null, with a word on stderr, if it is not one instance. */
-async function oneInstance(node: NodeView, wanted: string, output: Output): Promise<InstanceUuid | null> {
-  const matches = (await knownInstances(node)).filter((uuid) => uuid.startsWith(wanted.toLowerCase()));
-  const [uuid] = matches;
-  if (uuid !== undefined && matches.length === 1) return uuid;
-  output.err(uuid === undefined ? `This node has nothing of an instance ${wanted}. See "nova-bhyve instances".\n` : `${wanted} could be: ${matches.join(', ')}\n`);
-  return null;
-}
 
 async function nodesOf(node: NodeView, wanted: string, output: Output): Promise<readonly SeenNode[] | null> {
   const uuid = await oneInstance(node, wanted, output);

@@ -51,6 +51,9 @@ function addCheckpoint(program: Command, withNode: WithNode, output: Output, don
   };
   addTree('list <uuid>', 'checkpoints of an instance, oldest first', 'listCheckpoints');
   addTree('tree <uuid>', 'the same as a tree, with where the disks are now', 'drawCheckpoints');
+  addConfigOptions(checkpoint.command('fsck [uuid]').description('whether checkpoints are whole, those of all instances or of one; reads their memory and changes nothing; exit code 1 if something was found'))
+    .option('--json', 'for programs').action(async (wanted: string | undefined, given: Given) => done(await withNode(given, async (node) =>
+      (await import('./checkpoint-fsck.js')).checkCheckpoints(node, { wanted, json: given.json === true, signal: new AbortController().signal }, output))));
   addConfigOptions(checkpoint.command('show <file.meta|uuid> [checkpoint]').description('what was saved, in a file or for a checkpoint with memory: guest, parts with their sizes and, if bhyve wrote it as JSON, every member'))
     .option('--json', 'for programs').action(async (what: string, id: string | undefined, given: Given) => {
       const { showCheckpoint } = await import('./checkpoint.js');

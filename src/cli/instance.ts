@@ -4,7 +4,7 @@ import type { InstanceUuid } from '../lib/ids.js';
 import type { JournalledOperation } from '../journal/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderFields, renderJson, renderTable, type Output } from './output.js';
-import { describeState, knownInstances, summarizeInstances, withoutPayload, type InstanceSummary } from './summarize.js';
+import { describeState, oneInstance, summarizeInstances, withoutPayload, type InstanceSummary } from './summarize.js';
 
 interface Details extends InstanceSummary {
   readonly folder: string;
@@ -67,12 +67,8 @@ function tapRows({ definition, taps }: Details): string[][] {
 
 /** `wanted`: a uuid, or as much of its beginning as is clear. Resolves with the exit code: 1 if there is no such instance, or more than one. */
 export async function showInstance(node: NodeView, wanted: string, options: { json: boolean; statePath: string }, output: Output): Promise<number> {
-  const matches = (await knownInstances(node)).filter((uuid) => uuid.startsWith(wanted.toLowerCase()));
-  const [uuid] = matches;
-  if (uuid === undefined || matches.length > 1) {
-    output.err(uuid === undefined ? `This node has nothing of an instance ${wanted}. See "nova-bhyve instances".\n` : `${wanted} could be: ${matches.join(', ')}\n`);
-    return 1;
-  }
+  const uuid = await oneInstance(node, wanted, output);
+  if (uuid === null) return 1;
   const details = await readDetails(node, uuid, options.statePath);
   const { history, open, ...rest } = details;
   output.out(options.json ? renderJson({ ...rest, open: open.map(withoutPayload), history: history.map(withoutPayload) }) : renderDetails(details));

@@ -4,6 +4,7 @@ import type { JournalledOperation, JournalReader } from '../journal/index.js';
 import type { DiskInfo } from '../storage/index.js';
 import type { GuestDefinition, GuestState, Verdict } from '../virt/index.js';
 import type { NodeView } from './node-view.js';
+import type { Output } from './output.js';
 
 export interface InstanceSummary {
   readonly uuid: InstanceUuid;
@@ -22,6 +23,15 @@ export interface InstanceSummary {
 export async function knownInstances(node: NodeView): Promise<InstanceUuid[]> {
   const [guests, disks, taps] = await Promise.all([node.driver.list(), node.storage.instancesWithDisks(), node.plugger.listOwned()]);
   return [...new Set([...guests, ...disks, ...taps.map((tap) => tap.instance)])].sort();
+}
+
+/** `wanted`: a uuid, or as much of its beginning as is clear. Null, with a word on stderr, if it is not one instance. */
+export async function oneInstance(node: NodeView, wanted: string, output: Output): Promise<InstanceUuid | null> {
+  const matches = (await knownInstances(node)).filter((uuid) => uuid.startsWith(wanted.toLowerCase()));
+  const [uuid] = matches;
+  if (uuid !== undefined && matches.length === 1) return uuid;
+  output.err(uuid === undefined ? `This node has nothing of an instance ${wanted}. See "nova-bhyve instances".\n` : `${wanted} could be: ${matches.join(', ')}\n`);
+  return null;
 }
 
 /** A summary per instance; the journal and the taps are read once. */

@@ -54,7 +54,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     driver: {
       prepare: async () => capabilities, capabilities, list: async () => [running, crashed], state: async (uuid) => states[uuid] ?? { kind: 'absent' },
       definition: async (uuid) => (uuid === running ? definition(running, 'instance-00000001') : uuid === crashed ? definition(crashed, 'instance-00000002') : undefined),
-      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], ...driver,
+      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], whyNoReturn: async () => null, ...driver,
     },
     storage: {
       usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
@@ -164,6 +164,42 @@ describe('checkpoints with memory', () => {
     expect(await show(full(2).id)).toMatchObject({ code: 1, out: '', err: `The checkpoint ${full(2).id} has no memory any more.\n` });
     expect(await show(node(3, null).id)).toMatchObject({ code: 1, err: `The checkpoint ${node(3, null).id} has no memory.\n` });
     expect(await show('x')).toMatchObject({ code: 1, err: `This node has no checkpoint x of ${running}.\n` });
+  });
+});
+
+describe('checkpoint fsck', () => {
+  const full = (digit: number): CheckpointNode => node(digit, null, { memory: { sum: 'f'.repeat(64), bytes: 65n << 20n } });
+  const view = (nodes: readonly CheckpointNode[], driver: Partial<NodeView['driver']>): NodeView => {
+    const plain = fakeNode({}, driver);
+    return { ...plain, storage: { ...plain.storage, checkpoints: async (uuid) => (uuid === running ? nodes : []) } };
+  };
+
+  test('finds memory that no guest can go on from, and files of checkpoints that are gone, and asks the host first', async () => {
+    let isPrepared = false;
+    const driver: Partial<NodeView['driver']> = {
+      prepare: async () => {
+        isPrepared = true;
+        return capabilities;
+      },
+      kept: async (uuid) => (uuid === running ? [full(1).id, full(2).id, full(7).id] : []),
+      whyNoReturn: async (_uuid, id) => (id === full(2).id && isPrepared ? 'its memory is damaged: ram is not the file that was saved' : null),
+    };
+    const { code, out, err, closed } = await run(['checkpoint', 'fsck', '--config-file', config], view([full(1), full(2), node(3, null)], driver));
+    expect([code, closed]).toEqual([1, 1]);
+    expect(out.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
+      ['INSTANCE', 'CHECKPOINT', 'FOUND'],
+      [running, full(2).id, 'the guest could not go on from it: its memory is damaged: ram is not the file that was saved'],
+      [running, full(7).id, 'files of a checkpoint that is gone; the agent removes them'],
+      [''],
+    ]);
+    expect(err.split('\n').filter((line) => line.includes('reading the memory'))).toHaveLength(2);
+    const { out: json } = await run(['checkpoint', 'fsck', running, '--json', '--config-file', config], view([full(1), full(2), node(3, null)], driver));
+    expect(JSON.parse(json)).toMatchObject({ checked: 3, findings: [{ kind: 'no-return', checkpoint: full(2).id }, { kind: 'orphan' }] });
+  });
+
+  test('is content with checkpoints that are whole, and knows which instance is meant', async () => {
+    expect(await run(['checkpoint', 'fsck', '1111', '--config-file', config], view([node(3, null)], {}))).toMatchObject({ code: 0, out: '1 checkpoint is what the pool says.\n' });
+    expect(await run(['checkpoint', 'fsck', 'abc', '--config-file', config])).toMatchObject({ code: 1, out: '' });
   });
 });
 
