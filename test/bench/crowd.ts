@@ -1,5 +1,6 @@
 /** One agent on a null node in a stand-in cloud, and a crowd of guests on it, made by the messages that Nova sends. */
 import { randomUUID } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
@@ -89,21 +90,20 @@ export async function openCrowd({ plane, signal }: Pick<Scene, 'plane' | 'signal
     async restart() {
       await daemons.stop(name, 30_000);
       signal.throwIfAborted();
+      const from = statSync(log, { throwIfNoEntry: false })?.size ?? 0;
       daemons.start({ name, argv: [agentProgram, 'run', '--config-file', configFile], env: agentEnv(node), cwd: node.path, log });
-      return servingMs(log, pid(), signal);
+      pid();
+      return servingMs(log, from, signal);
     },
   };
   await crowd.restart();
   return crowd;
 }
 
-/** What the agent's own log says of its start, from the first line of the code to the queues being served. */
-async function servingMs(log: string, pid: number, signal: AbortSignal): Promise<number> {
-  return untilInterrupted(signal, 120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () => {
-    const lines = tailOf(log, 400).split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as { msg: string; pid?: number; ms?: number });
-    const began = lines.findLastIndex((line) => line.msg === 'starting' && line.pid === pid);
-    return began < 0 ? null : lines.slice(began).find(({ msg }) => msg === 'serving')?.ms;
-  }, 50);
+/** What the agent's own log says of its start, from octet `from` of it on: from the first line of the code to the queues being served. */
+async function servingMs(log: string, from: number, signal: AbortSignal): Promise<number> {
+  return untilInterrupted(signal, 120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () =>
+    Number(/"ms":(\d+),"msg":"serving"/.exec(readFileSync(log).subarray(from).toString())?.[1] ?? NaN) || null, 50);
 }
 
 interface Parts { readonly cloud: StandInCloud; readonly node: NullNode; readonly client: RawClient; readonly pid: () => number; readonly log: string; readonly signal: AbortSignal }
