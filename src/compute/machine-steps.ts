@@ -43,16 +43,19 @@ export const thawGuest = (deps: Deps, instance: InstanceUuid): Step => ({
   act: () => deps.driver.unpause(instance),
 });
 
+/** The steps that somebody looks for in the journal: a guest that is being saved or brought back is not simply off. */
+export const [saveStep, restoreStep] = ['save-guest', 'restore-guest'] as const;
+
 /** Saves the running guest, which ends; its disks are held still. No undo: bringing it back is a request of its own, and a saved guest is a safe state. */
 export const saveGuest = (deps: Deps, instance: InstanceUuid): Step => ({
-  name: 'save-guest',
+  name: saveStep,
   look: async () => ((await deps.driver.state(instance)).kind !== 'running' && (await deps.driver.hasSave(instance)) ? 'done' : 'not-done'),
   act: (signal) => deps.driver.suspend(instance, { holdDisks: () => deps.storage.holdStill(instance), signal }),
 });
 
 /** Lets the saved guest go on; `onUp` is called when it does. No undo: a guest that went on has no way back into its save. */
 export const restoreGuest = (deps: Deps, instance: InstanceUuid, onUp: () => void = () => undefined): Step => ({
-  name: 'restore-guest',
+  name: restoreStep,
   look: () => isUnsaved(deps, instance),
   act: async (signal) => deps.driver.resume(instance, { disks: await deps.storage.stillness(instance), signal, onUp }),
 });

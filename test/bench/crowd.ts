@@ -1,6 +1,6 @@
 /** One agent on a null node in a stand-in cloud, and a crowd of guests on it, made by the messages that Nova sends. */
 import { randomUUID } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
@@ -103,7 +103,7 @@ export async function openCrowd({ plane, signal }: Pick<Scene, 'plane' | 'signal
 /** What the agent's own log says of its start, from octet `from` of it on: from the first line of the code to the queues being served. */
 async function servingMs(log: string, from: number, signal: AbortSignal): Promise<number> {
   return untilInterrupted(signal, 120_000, () => `the agent does not serve:\n${tailOf(log, 20)}`, () =>
-    Number(/"ms":(\d+),"msg":"serving"/.exec(readFileSync(log).subarray(from).toString())?.[1] ?? NaN) || null, 50);
+    Number(/"ms":(\d+),"msg":"serving"/.exec(tailOf(log, Infinity, from))?.[1] ?? NaN) || null, 50);
 }
 
 interface Parts { readonly cloud: StandInCloud; readonly node: NullNode; readonly client: RawClient; readonly pid: () => number; readonly log: string; readonly signal: AbortSignal }

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { layoutOf, until } from './control-plane/index.js';
+import { until } from './control-plane/index.js';
+import { downloadsOf } from './support/images.js';
 import { waitPing } from './support/node-network.js';
 import { useLab } from './support/use-lab.js';
 
@@ -75,14 +75,13 @@ test('a disabled service gets no servers, says so in Placement, and gets them ag
 test('an image that the operator has cached in advance is not downloaded again when a server boots from it', async () => {
   const { cloud, node, imageFile, boot, upload } = lab();
   const image = await upload({ name: 'precached', diskFormat: 'raw', properties: { hw_firmware_type: 'uefi' } }, readFileSync(imageFile));
-  const downloads = (): number => readFileSync(join(layoutOf().logs, 'glance.log'), 'utf8').split('\n').filter((line) => line.includes(`GET /v2/images/${image}/file`)).length;
   const isCached = async (): Promise<boolean> =>
     run('zfs', ['list', '-H', `${node.zfsRoot}/images/${image}@base`], { env: node.env }).then(() => true, () => false);
   await cloud.compute.precache(node.name, image, isCached);
-  expect(downloads()).toBe(1);
+  expect(downloadsOf(image)).toBe(1);
   const { address } = await boot({ image });
   await waitPing(node, address);
-  expect(downloads()).toBe(1);
+  expect(downloadsOf(image)).toBe(1);
 });
 
 test('Neutron hears an Open vSwitch agent on the node, with the mapping of physnet1', async () => {

@@ -25,17 +25,14 @@ const traits = async (): Promise<string[]> => {
   return cloud.placement.traits(provider!.uuid);
 };
 
+const namesIn = (id: string, folder: string): string[] => {
+  const path = join(lab().node.statePath, 'instances', id, folder);
+  return existsSync(path) ? readdirSync(path).sort() : [];
+};
 /** What is kept of a suspended server. */
-const savesIn = (id: string): string[] => {
-  const folder = join(lab().node.statePath, 'instances', id, 'suspended');
-  return existsSync(folder) ? readdirSync(folder).sort() : [];
-};
-
+const savesIn = (id: string): string[] => namesIn(id, 'suspended');
 /** Checkpoints of which the host keeps more than disks. */
-const keptOf = (id: string): string[] => {
-  const folder = join(lab().node.statePath, 'instances', id, 'checkpoints');
-  return existsSync(folder) ? readdirSync(folder).sort() : [];
-};
+const keptOf = (id: string): string[] => namesIn(id, 'checkpoints');
 
 test('a host that has not shown that guests come back refuses to suspend and to keep memory, and the server runs on; the self-test lets it', async () => {
   const { cloud, node, boot } = lab();

@@ -4,7 +4,7 @@ import type { Step } from '../../journal/index.js';
 import type { CheckpointMemory, CheckpointNode } from '../../storage/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { rootBytesOf } from '../fetch-image.js';
-import { letDisksGo, plugVifs, restoreGuest } from '../machine-steps.js';
+import { letDisksGo, plugVifs, restoreGuest, restoreStep } from '../machine-steps.js';
 import type { Operation } from '../operation.js';
 import { endRescue } from '../rescue/rescue-steps.js';
 import type { RebuildArguments } from './arguments.js';
@@ -76,6 +76,6 @@ export async function isRemade({ id, args: { instance }, deps }: Rebuild, memory
   const uuid = parseInstanceUuid(instance.get('uuid'));
   if (!(await hasDisksOf(deps, uuid, id))) return false;
   if ((await deps.driver.state(uuid)).kind === 'running') return true;
-  const hasGoneOn = memory !== null && deps.journal.operation(id)?.steps.has('restore-guest') === true;
+  const hasGoneOn = memory !== null && deps.journal.operation(id)?.steps.has(restoreStep) === true;
   return hasGoneOn && !(await deps.driver.hasSave(uuid));
 }

@@ -12,10 +12,10 @@ import { checkpointIdOf } from '../checkpoint-image.js';
 import type { ComputeDeps } from '../deps.js';
 import { dropCheckpoint } from '../drop-checkpoint.js';
 import { faultText } from '../error-text.js';
+import { saveStep } from '../machine-steps.js';
 import { saveState } from '../save-state.js';
 import { recordFault } from '../wrappers.js';
 import { bringBack, showIfLeftSaved } from './bring-back.js';
-import { saveStep } from './keep-checkpoint.js';
 import { dropUnfilledImage } from './make-image.js';
 
 const imageTasks: readonly string[] = [taskStates.imageSnapshotPending, taskStates.imageSnapshot, taskStates.imageBackup, taskStates.imagePendingUpload, taskStates.imageUploading];

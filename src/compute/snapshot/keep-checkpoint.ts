@@ -6,18 +6,16 @@
  *
  * Killed anywhere, the node is given up like any image that was cut off (abandon-image.ts), and the guest goes on (bring-back.ts).
  */
-import { parseInstanceUuid } from '../../lib/ids.js';
+import { parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../../lib/ids.js';
 import { runSteps, type Step } from '../../journal/index.js';
 import { vmStates } from '../../objects/index.js';
+import type { CheckpointMemory, CheckpointNode } from '../../storage/index.js';
 import { powerStates } from '../../virt/index.js';
 import { checkpointIdOf, checkpointRefused, type CheckpointKind } from '../checkpoint-image.js';
 import { dropCheckpoint } from '../drop-checkpoint.js';
 import { letDisksGo, restoreGuest, saveGuest } from '../machine-steps.js';
 import { bringBack } from './bring-back.js';
 import type { ImageWork } from './make-image.js';
-
-/** The step in which the guest is saved: whoever finds it begun must see that the guest goes on. */
-export const saveStep = 'save-guest';
 
 /** What it took. */
 export interface KeptNode {
@@ -52,7 +50,7 @@ async function stopAndKeep(work: ImageWork): Promise<KeptNode> {
   const fromMs = deps.clock.monotonicMs();
   let toMs = fromMs;
   await runSteps(deps.journal, work.id, [
-    { ...saveGuest(deps, uuid), name: saveStep, undo: () => bringBack(deps, instance) },
+    { ...saveGuest(deps, uuid), undo: () => bringBack(deps, instance) },
     keepWithMemory(work),
     restoreGuest(deps, uuid, () => { toMs = deps.clock.monotonicMs(); }),
     letDisksGo(deps, uuid),
@@ -60,28 +58,21 @@ async function stopAndKeep(work: ImageWork): Promise<KeptNode> {
   return { stopMs: toMs - fromMs };
 }
 
-function keepDisks({ deps, instance, image }: ImageWork, guest: 'running' | 'off'): Step {
+/** `keep` puts aside what goes with the disks. The files first: whatever is in the pool then has its memory. */
+function keepStep({ deps, instance, image }: ImageWork, guest: CheckpointNode['guest'], keep: (uuid: InstanceUuid, checkpoint: CheckpointId) => Promise<CheckpointMemory | null>): Step {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const checkpoint = checkpointIdOf(image);
   return {
     name: 'keep-checkpoint',
     look: async () => 'not-done', // idempotent
-    act: async () => {
-      await deps.driver.keepVariables(uuid, checkpoint);
-      await deps.storage.createCheckpoint(uuid, checkpoint, guest);
-    },
+    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, guest, await keep(uuid, checkpoint)),
     undo: () => dropCheckpoint(deps, uuid, checkpoint),
   };
 }
 
-/** The files first: whatever is in the pool then has its memory. */
-function keepWithMemory({ deps, instance, image }: ImageWork): Step {
-  const uuid = parseInstanceUuid(instance.get('uuid'));
-  const checkpoint = checkpointIdOf(image);
-  return {
-    name: 'keep-checkpoint',
-    look: async () => 'not-done', // idempotent
-    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, 'running', await deps.driver.keepSave(uuid, checkpoint)),
-    undo: () => dropCheckpoint(deps, uuid, checkpoint),
-  };
-}
+const keepDisks = (work: ImageWork, guest: CheckpointNode['guest']): Step => keepStep(work, guest, async (uuid, checkpoint) => {
+  await work.deps.driver.keepVariables(uuid, checkpoint);
+  return null;
+});
+
+const keepWithMemory = (work: ImageWork): Step => keepStep(work, 'running', (uuid, checkpoint) => work.deps.driver.keepSave(uuid, checkpoint));

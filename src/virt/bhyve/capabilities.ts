@@ -142,10 +142,15 @@ async function probeMaxVcpus(host: Host, note: Note): Promise<number> {
   return Math.max(1, Number.isFinite(limit) ? limit : 1);
 }
 
+/** What bhyvectl says that it can do; '' without it. */
+async function bhyvectlUsage(host: Host): Promise<string> {
+  const usage = await attempt(host, 'bhyvectl', []);
+  return `${usage?.stdout ?? ''}${usage?.stderr ?? ''}`;
+}
+
 /** Both halves must have been built with BHYVE_SNAPSHOT; a kernel without its configuration text is believed. */
 async function probeSnapshot(host: Host, architecture: HostCapabilities['architecture'], note: Note): Promise<boolean> {
-  const usage = await attempt(host, 'bhyvectl', []);
-  const hasUserland = architecture === 'amd64' && `${usage?.stdout ?? ''}${usage?.stderr ?? ''}`.includes('--suspend=');
+  const hasUserland = architecture === 'amd64' && (await bhyvectlUsage(host)).includes('--suspend=');
   const kernel = hasUserland ? await host.sysctl('kern.conftxt') : undefined;
   const hasKernel = kernel === undefined || kernel.includes('BHYVE_SNAPSHOT');
   note('save and restore', hasUserland ? (hasKernel ? 'built in' : 'bhyvectl has it, the kernel has not') : 'not built in', hasUserland && hasKernel,
@@ -155,8 +160,7 @@ async function probeSnapshot(host: Host, architecture: HostCapabilities['archite
 
 /** Only the bhyvectl that comes with libvdsk knows checkpoints outside a disk. Not having it is nothing that an operator should put right. */
 async function probeLibvdsk(host: Host, note: Note): Promise<boolean> {
-  const usage = await attempt(host, 'bhyvectl', []);
-  const hasLibvdsk = `${usage?.stdout ?? ''}${usage?.stderr ?? ''}`.includes('--ext-checkpoint');
+  const hasLibvdsk = (await bhyvectlUsage(host)).includes('--ext-checkpoint');
   note('libvdsk', hasLibvdsk ? 'bhyve opens qcow2 disks and makes checkpoints of them' : 'not there: bhyve opens raw disks only', true);
   return hasLibvdsk;
 }

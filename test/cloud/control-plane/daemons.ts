@@ -72,11 +72,11 @@ function orphansOf(id: number, startTime: string): number[] {
   });
 }
 
-/** The last `lines` lines of a file, reading no more than its last 64 KiB. */
-export function tailOf(path: string, lines = 25): string {
+/** The last `lines` lines of a file, reading no more than its last 64 KiB, and nothing before octet `from`. */
+export function tailOf(path: string, lines = 25, from = 0): string {
   if (!existsSync(path)) return '';
   const size = statSync(path).size;
-  const buffer = Buffer.alloc(Math.min(size, 65_536));
+  const buffer = Buffer.alloc(Math.max(0, Math.min(size - from, 65_536)));
   const fd = openSync(path, 'r');
   try {
     readSync(fd, buffer, 0, buffer.length, size - buffer.length);

@@ -1,5 +1,7 @@
 /** Images that come out of servers. */
-import { until } from '../control-plane/index.js';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { layoutOf, until } from '../control-plane/index.js';
 import type { Lab } from './use-lab.js';
 import type { Image } from './cloud.js';
 
@@ -20,6 +22,10 @@ export function waitImage({ cloud }: Lab, id: string, isThere: (image: Image | n
 
 export const waitActive = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image?.status === 'active', 'active');
 export const waitImageGone = (lab: Lab, id: string): Promise<Image | null> => waitImage(lab, id, (image) => image === null, 'that it is gone');
+
+/** How often Glance was asked for the octets of an image. */
+export const downloadsOf = (id: string): number =>
+  readFileSync(join(layoutOf().logs, 'glance.log'), 'utf8').split('\n').filter((line) => line.includes(`GET /v2/images/${id}/file`)).length;
 
 /** How the newest action of this kind ended, once it has. */
 export async function resultOf({ cloud }: Lab, server: string, action: string): Promise<string | undefined> {

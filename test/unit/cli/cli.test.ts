@@ -137,8 +137,10 @@ describe('checkpoints of an instance', () => {
   });
 });
 
+/** With memory. */
+const full = (digit: number): CheckpointNode => node(digit, null, { memory: { sum: 'f'.repeat(64), bytes: 65n << 20n } });
+
 describe('checkpoints with memory', () => {
-  const full = (digit: number): CheckpointNode => node(digit, null, { memory: { sum: 'f'.repeat(64), bytes: 65n << 20n } });
   const view = (): NodeView => {
     const plain = fakeNode({}, { kept: async () => [full(1).id] });
     return { ...plain, storage: { ...plain.storage, checkpoints: async () => [full(1), full(2), node(3, null)] } };
@@ -168,7 +170,6 @@ describe('checkpoints with memory', () => {
 });
 
 describe('checkpoint fsck', () => {
-  const full = (digit: number): CheckpointNode => node(digit, null, { memory: { sum: 'f'.repeat(64), bytes: 65n << 20n } });
   const view = (nodes: readonly CheckpointNode[], driver: Partial<NodeView['driver']>): NodeView => {
     const plain = fakeNode({}, driver);
     return { ...plain, storage: { ...plain.storage, checkpoints: async (uuid) => (uuid === running ? nodes : []) } };
