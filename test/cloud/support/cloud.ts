@@ -152,7 +152,7 @@ function serversOf(admin: Session, demo: Session) {
       const made = await as.get<{ servers: { id: string }[] }>(`${nova}/servers?reservation_id=${String(reservation)}`);
       return made.servers.map(({ id }) => id);
     },
-    /** The events of a server's newest action of this name, once all have a result, as `EVENT: RESULT`; and what an admin reads of a failure. */
+    /** The events of a server's newest action of this name, as `EVENT: RESULT`, and what an admin reads of a failure: once all have a result and the server has no task left. */
     async lastAction(id: string, name: string): Promise<{ events: string[]; details: string }> {
       const { instanceActions } = await admin.get<{ instanceActions: { action: string; request_id: string }[] }>(`${nova}/servers/${id}/os-instance-actions`);
       const found = instanceActions.find(({ action }) => action === name);
@@ -163,6 +163,11 @@ function serversOf(admin: Session, demo: Session) {
       const events = await until(eventLimitMs, () => `an event of ${name} has no result`, async () => {
         const now = await look();
         return now.length > 0 && now.every(({ result }) => result !== null) ? now : null;
+      }, 200);
+      // As nova-compute does, it takes back the task state of an operation that failed only after that.
+      await until(eventLimitMs, () => `server ${id} keeps its task after ${name}`, async () => {
+        const server = await show(id);
+        return server === null || server['OS-EXT-STS:task_state'] === null;
       }, 200);
       return {
         events: events.map(({ event, result }) => `${event}: ${String(result)}`),
