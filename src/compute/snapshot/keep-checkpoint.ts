@@ -59,13 +59,13 @@ async function stopAndKeep(work: ImageWork): Promise<KeptNode> {
 }
 
 /** `keep` puts aside what goes with the disks. The files first: whatever is in the pool then has its memory. */
-function keepStep({ deps, instance, image }: ImageWork, guest: CheckpointNode['guest'], keep: (uuid: InstanceUuid, checkpoint: CheckpointId) => Promise<CheckpointMemory | null>): Step {
+function keepStep({ deps, instance, image, chainKind }: ImageWork, guest: CheckpointNode['guest'], keep: (uuid: InstanceUuid, checkpoint: CheckpointId) => Promise<CheckpointMemory | null>): Step {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const checkpoint = checkpointIdOf(image);
   return {
     name: 'keep-checkpoint',
     look: async () => 'not-done', // idempotent
-    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, guest, await keep(uuid, checkpoint)),
+    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, guest, await keep(uuid, checkpoint), chainKind),
     undo: () => dropCheckpoint(deps, uuid, checkpoint),
   };
 }

@@ -1,7 +1,7 @@
 /** The operations on a chain; what they promise is in types.ts, and how they stay whole when they are cut off. */
 import { Mutex } from 'async-mutex';
 import { join } from 'node:path';
-import { AgentError } from '../../lib/errors.js';
+import { AgentError, codeOf } from '../../lib/errors.js';
 import type { CheckpointId } from '../../lib/ids.js';
 import { readIndex, withNode, writeIndex, type ChainIndex } from './chain-index.js';
 import { addOverlay, indexOfStopped, leaving, refusal, requireIndex, requireName, without, type DiskChainOptions, type Work } from './chain-work.js';
@@ -24,6 +24,7 @@ export function createDiskChain(options: DiskChainOptions): DiskChain {
   return {
     create: alone(create), look: alone(look), grow: alone(grow), restore: alone(restore), remove: alone(remove), flatten: alone(flatten),
     checkpoint: alone(async (_work, id, kind, purpose = 'checkpoint') => (kind === 'external' ? checkpointOutside(work, id, purpose) : checkpointInside(work, id, purpose))),
+    pathOf: alone(pathOf),
     requireRoom: alone(async (_work, kind) => void (await requireRoom(work, await requireIndex(work.places), kind))),
     checkpointRunning: alone(checkpointRunning), replace: alone(replace), fill: alone(fill),
     keep: alone(keep), goBack: alone(goBack), forgetKept: alone(forgetKept),
@@ -38,7 +39,13 @@ async function look({ places }: Work): Promise<ChainView | undefined> {
   const paths = new Set(files.map(({ path }) => path));
   const others = (await indexFiles(places, index)).filter(({ path }) => !paths.has(path));
   const nodes = index.nodes.map((node) => ({ ...node, at: new Date(node.at) }));
-  return { activePath: files[0]!.path, bytes: files[0]!.virtualBytes, files, nodes, current: index.current, madeFor: index.madeFor, others, keptFor: index.kept?.move ?? null };
+  return { activePath: files[0]!.path, bytes: files[0]!.virtualBytes, files, nodes, current: index.current, madeFor: index.madeFor, others, keptFor: index.kept?.move ?? null, pendingPath: index.live?.kind === 'external' ? join(places.folder, index.live.id) : null };
+}
+
+async function pathOf({ places }: Work, id: CheckpointId): Promise<string> {
+  const node = (await requireIndex(places)).nodes.find((one) => one.id === id && one.kind === 'external');
+  if (node === undefined) throw new AgentError('checkpoint-missing', 'the disk has no such file', { details: { id } });
+  return (await readChain(places, node.file))[0]!.path;
 }
 
 async function grow({ host, places }: Work, bytes: bigint): Promise<void> {
@@ -77,11 +84,17 @@ async function checkpointRunning(work: Work, id: CheckpointId, kind: CheckpointK
   const active = await requireRoom(work, index, kind);
   if ((await places.files.exists(join(places.folder, id))) || active.snapshots.some(({ name }) => name === id)) throw refusal('the disk has something of that name already: choose another one');
   const noted = await noteLive(places, index, { id, kind, purpose, at: work.clock.now() });
-  await ask();
-  if ((await settleLive(places, noted)).live === null) return;
-  await writeIndex(places, { ...noted, live: null });
-  throw refusal('bhyve has made no checkpoint of the disk: bhyve.log says why');
+  const error = await ask().then(() => null, (thrown: Error) => thrown);
+  if (error !== null && !isOver(error)) throw error;
+  if ((await settleLive(places, noted)).live !== null) {
+    await writeIndex(places, { ...noted, live: null });
+    throw error ?? refusal('bhyve has made no checkpoint of the disk: bhyve.log says why');
+  }
+  if (error !== null) throw error;
 }
+
+/** bhyve was not asked, or has given up: what is not made by now is not made any more. */
+const isOver = (error: unknown): boolean => ['guest-checkpoint-refused', 'guest-not-running', 'disk-chain-refused'].includes(codeOf(error) ?? '');
 
 /** The active file, if a checkpoint of this kind can be made of it. */
 async function requireRoom({ places, maxFiles }: Work, index: ChainIndex, kind: CheckpointKind): Promise<ChainFile> {
@@ -90,7 +103,7 @@ async function requireRoom({ places, maxFiles }: Work, index: ChainIndex, kind: 
   const chain = await readChain(places, index.active);
   if (kind === 'internal') return chain[0]!;
   if (chain[0]!.snapshots.length > 0) throw refusal('the disk has left snapshots inside: tidy it first');
-  if (chain.length >= maxFiles) throw refusal(`the disk is made of ${chain.length} files, as many as may be: flatten it first`);
+  if (chain.length >= maxFiles) throw refusal(`the disk is made of ${chain.length} files, as many as may be: delete checkpoints, and stop the server, so that they are merged`);
   return chain[0]!;
 }
 
@@ -116,11 +129,14 @@ async function remove({ places }: Work, id: CheckpointId): Promise<void> {
   const index = await requireIndex(places);
   const node = index.nodes.find((one) => one.id === id);
   if (node === undefined) return;
+  const { kept } = index;
+  const isNobodys = node.kind === 'external' && node.file !== kept?.active;
   await writeIndex(places, {
     ...index,
     current: index.current === id ? node.parent : index.current,
+    kept: kept?.current === id ? { ...kept, current: node.parent } : kept,
     nodes: index.nodes.filter((one) => one !== node).map((one) => (one.parent === id ? { ...one, parent: node.parent } : one)),
-    left: node.kind === 'external' ? [...index.left, node.file] : index.left,
+    left: isNobodys ? [...index.left, node.file] : index.left,
     leftSnapshots: node.kind === 'internal' ? [...index.leftSnapshots, id] : index.leftSnapshots,
   });
 }

@@ -9,10 +9,11 @@ import { indexFiles, TEMPORARY } from './tidy-chain.js';
 
 interface Content { readonly image: string | null; readonly bytes: bigint | null }
 
-export async function create({ host, places }: Work, content: Content): Promise<void> {
+/** See DiskChain.create. */
+export async function create({ host, places }: Work, content: Content & { readonly madeFor?: string }): Promise<void> {
   if ((await readIndex(places)) !== undefined) return;
   await writeFile(host, places, 'base', await newFileOf(places, content));
-  await writeIndex(places, newIndex('base'));
+  await writeIndex(places, { ...newIndex('base'), madeFor: content.madeFor ?? null });
 }
 
 async function newFileOf(places: ChainPlaces, { image, bytes }: Content): Promise<Omit<NewFile, 'path'>> {

@@ -18,9 +18,10 @@
  * that is too long. Formats are always given to qemu-img and never guessed.
  */
 import type { CheckpointId } from '../../lib/ids.js';
+import type { ChainKind } from '../types.js';
 
 /** An overlay of its own, or a snapshot inside the active file. */
-export type CheckpointKind = 'external' | 'internal';
+export type CheckpointKind = ChainKind;
 
 /** `copy`: kept for a while to be read, as an image that is made of the disk; no checkpoint to its user. */
 export type CheckpointPurpose = 'checkpoint' | 'copy';
@@ -68,6 +69,8 @@ export interface ChainView {
   readonly others: readonly ChainFile[];
   /** The move that the disk may go back before. */
   readonly keptFor: string | null;
+  /** What the guest may write to by now, or at any time: bhyve was asked to make it, and nobody knows whether it is still at it. */
+  readonly pendingPath: string | null;
 }
 
 /**
@@ -75,19 +78,21 @@ export interface ChainView {
  * (with what to do), `layout-too-new`, `command-…`, `file-…`; `file-no-space` when the file system is full. All may be repeated after a crash, with the same arguments.
  */
 export interface DiskChain {
-  /** Makes the first file, empty or on a cached image (absolute path); `bytes` null = as large as the image. A chain that is there is left alone. */
-  create(options: { readonly image: string | null; readonly bytes: bigint | null }): Promise<void>;
+  /** Makes the first file, empty or on a cached image (absolute path); `bytes` null = as large as the image. A chain that is there is left alone. `madeFor` as in `restore`. */
+  create(options: { readonly image: string | null; readonly bytes: bigint | null; readonly madeFor?: string }): Promise<void>;
   /** Undefined without a chain. Reads headers only, and notes what bhyve has made meanwhile; safe while a guest runs. */
   look(): Promise<ChainView | undefined>;
   /** Grows the active file; one that is as large stays. The guest is off. */
   grow(bytes: bigint): Promise<void>;
   /** The guest is off. Idempotent: the first call decides the moment. */
   checkpoint(id: CheckpointId, kind: CheckpointKind, purpose?: CheckpointPurpose): Promise<void>;
+  /** The file that holds the state of an external node, whose files below are as they must be. AgentError `checkpoint-missing`. */
+  pathOf(id: CheckpointId): Promise<string>;
   /** Refuses where `checkpoint` would; changes nothing. */
   requireRoom(kind: CheckpointKind): Promise<void>;
   /**
-   * bhyve makes it, of a guest that runs: `ask` asks it and returns when it has done so or given up, which the files then tell. An `ask` that throws leaves it open: the
-   * checkpoint is found by a later call of anything if it was made. Idempotent.
+   * bhyve makes it, of a guest that runs: `ask` asks it and returns when it has done so or given up, which the files then tell. An `ask` that throws leaves it
+   * open, unless the code of the error is `disk-chain-refused`, `guest-checkpoint-refused` or `guest-not-running`: the checkpoint is found by a later call of anything if it was made. Idempotent.
    */
   checkpointRunning(id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>, purpose?: CheckpointPurpose): Promise<void>;
   /**
