@@ -11,7 +11,7 @@ import { openZfsFuse } from './stand-ins/lib/zfs-fuse.js';
 
 export async function findLeaks(path: string): Promise<string[]> {
   const node = openNode(path);
-  return [...(await datasets(node)), ...interfaces(node), ...processes(node), ...entries(join(node.dev, 'vmm'), 'vmm node'), ...entries(join(path, 'state/instances'), 'instance folder'), ...volumes(node)];
+  return [...(await datasets(node)), ...interfaces(node), ...processes(node), ...entries(join(node.dev, 'vmm'), 'vmm node'), ...entries(join(path, 'state/instances'), 'instance folder'), ...entries(join(path, 'state/chains/instances'), 'folder of qcow2 disks'), ...volumes(node)];
 }
 
 /** Below the root only the image cache may have anything; the other fixed children are empty. */
