@@ -142,7 +142,7 @@ describe.skipIf(!hasTools)('a disk of qcow2 files', () => {
     const short = chainOf(3);
     await short.create({ image, bytes: null });
     await short.checkpoint(A, 'external');
-    await expect(short.checkpoint(B, 'external')).rejects.toMatchObject({ code: 'disk-chain-refused', message: expect.stringContaining('flatten') as string });
+    await expect(short.checkpoint(B, 'external')).rejects.toMatchObject({ code: 'disk-chain-refused', message: expect.stringContaining('as many as may be') as string });
     await write(9);
     await short.flatten();
     expect((await short.look())!.files.map(({ path }) => path)).toEqual([join(folder, A), image]);
