@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { connect, type ChannelModel } from 'amqplib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unwrap } from '../../src/rpc/envelope.js';
-import { endpoints, layoutOf, secretsOf, transportUrl, until } from './control-plane/index.js';
+import { layoutOf, secretsOf, transportUrl, until } from './control-plane/index.js';
 import { agentProcess } from './support/agent.js';
 import { useLab } from './support/use-lab.js';
 
@@ -33,11 +33,7 @@ beforeAll(async () => {
 afterAll(async () => {
   const { node, cloud } = lab();
   await agentProcess(node).restart(cloud);
-  const { uuid, generation } = (await cloud.placement.provider(node.name))!;
-  const provider = `${endpoints.placement}/resource_providers/${uuid}`;
-  await cloud.admin.remove(`${provider}/inventories/${added.resource}`);
-  const traits = (await cloud.placement.traits(uuid)).filter((trait) => trait !== added.trait);
-  await cloud.admin.put(`${provider}/traits`, { resource_provider_generation: generation + 1, traits });
+  await cloud.placement.takeOff(node.name, added);
   const channel = await bus.createChannel();
   for (const queue of queues) await channel.deleteQueue(queue);
   await bus.close();
