@@ -35,7 +35,7 @@ describe('a guest on stock-13.2', () => {
   afterAll(async () => node.destroy());
 
   it('boots, finds what the cloud gave it, comes back from its own reboot and powers off at the button', async () => {
-    await hand.writeConfigDrive('#cloud-config\nguest-action=reboot-after=9\n');
+    await hand.writeConfigDrive('#cloud-config\nguest-action=reboot-after=20\n');
     const config = writeConfig();
     const console = hand.readConsole();
     const first = await startRunning(['-k', config, uuid]);
@@ -78,7 +78,7 @@ describe('a guest on stock-13.2', () => {
     const running = await startRunning(['-k', writeConfig(), uuid]);
     running.process.kill('SIGKILL');
     expect(await running.ended).toEqual({ code: null, signal: 'SIGKILL' });
-    await until(async () => (await engines()).length === 0, 5000, 'the engine outlives bhyve');
+    await until(async () => (await engines()).length === 0, 60_000, 'the engine outlives bhyve');
     expect(await ok('ifconfig', tap)).toContain('status: no carrier');
     expect(readdirSync(join(node.deviceRoot, 'vmm'))).toEqual([uuid]);
   });
