@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InstanceUuid } from '../../../src/lib/ids.js';
 import { powerStates, type GuestEvent, type HypervisorDriver } from '../../../src/virt/index.js';
 import { waitUntil } from '../../fakes/wait-until.js';
+import { waitClean } from '../leaks.js';
 import { createLabHost, type LabGuest, type LabHost } from './lab-guest.js';
 
 const bootMs = 180_000;
@@ -26,7 +27,7 @@ describe.each(['stock-13.2', 'stock-15'] as const)('on %s', (profile) => {
       await lab.plugger.unplug(instance, vif.id);
       await lab.host.run('zfs', ['destroy', `${lab.node.zfsRoot}/${instance}`]);
     }
-    await waitUntil(async () => (await lab.node.leaks()).length === 0, 'nothing is left').catch(async () => expect(await lab.node.leaks()).toEqual([]));
+    await waitClean(lab.node);
     events.length = 0;
   });
   afterAll(async () => {
