@@ -319,6 +319,9 @@ const computeOf = (admin: Session) => ({
       await admin.remove(`${nova}/os-aggregates/${aggregate.id}`);
     }
   },
+  /** What hosts have told of the newest period that is over. */
+  usageAuditLog: async (): Promise<{ log: Record<string, { state: string; errors: number; message: string }> }> =>
+    (await admin.get<{ instance_usage_audit_logs: { log: Record<string, { state: string; errors: number; message: string }> } }>(`${nova}/os-instance_usage_audit_log`)).instance_usage_audit_logs,
   removeService: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/os-services/${id}`)); },
   /** The hypervisors of a service host, with their details. */
   hypervisors: async (host: string): Promise<Hypervisor[]> =>
