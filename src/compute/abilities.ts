@@ -85,7 +85,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('disable and enable the host', 'set_host_enabled'),
   byMethods('uptime in hypervisor show', 'get_host_uptime'),
   byMethods('power and maintenance of the host', 'host_power_action', 'host_maintenance_mode'),
-  works('notifications, unversioned and versioned', 'when [oslo_messaging_notifications] driver is set; usage audits and volume usage are not sent'),
+  works('notifications, unversioned and versioned', 'when [oslo_messaging_notifications] driver is set; usage audits (compute.instance.exists) with instance_usage_audit; volume usage is not sent'),
   works('running guests are taken up again after a restart; power sync; recovery of cut operations'),
 ];
 

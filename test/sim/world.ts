@@ -106,10 +106,10 @@ export function createWorld(): World {
 
 export const sameFields = { project_id: projectId, user_id: 'user-1' } as const;
 
-const flavor = (id: number, memory: number, rootGiB: number): NovaObjectOf<'Flavor'> => createObject(profile, 'Flavor', {
-  id, name: `m1.${id}`, flavorid: String(id), memory_mb: memory, vcpus: 1, root_gb: rootGiB, ephemeral_gb: 0, swap: 0, extra_specs: {},
+const flavor = (id: number, memory: number, rootGiB: number, [ephemeralGiB, swapMiB]: readonly [number, number] = [0, 0]): NovaObjectOf<'Flavor'> => createObject(profile, 'Flavor', {
+  id, name: `m1.${id}`, flavorid: String(id), memory_mb: memory, vcpus: 1, root_gb: rootGiB, ephemeral_gb: ephemeralGiB, swap: swapMiB, extra_specs: {},
 });
-export const flavors = { small: flavor(1, 128, 1), large: flavor(2, 256, 2) } as const;
+export const flavors = { small: flavor(1, 128, 1), large: flavor(2, 256, 2), roomy: flavor(3, 128, 1, [2, 64]) } as const;
 export const migrationUuid = '88888888-8888-4888-8888-888888888888';
 
 /** A row as the API makes it, before any host is chosen. */

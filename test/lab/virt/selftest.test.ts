@@ -6,6 +6,7 @@ import { claimFolder } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { runSelfTest, type SelfTestReport } from '../../../src/virt/index.js';
 import { noMetrics } from '../../fakes/recording-log.js';
+import { waitClean } from '../leaks.js';
 import { createLabHost, type LabHost } from './lab-guest.js';
 import type { Profile } from '../node.js';
 
@@ -37,7 +38,7 @@ test('on 15 every device comes back but nvme, two of one model as well, and noth
   ]);
   expect(report.result).toMatchObject({ isGood: true, family: 'kern-structs' });
   expect(readdirSync(join(host.node.statePath, 'selftest'))).toEqual(['save-restore.json']);
-  expect(await host.node.leaks()).toEqual([]);
+  await waitClean(host.node);
   expect((await host.newDriver()).driver.capabilities.saveRestore).toMatchObject({ status: 'ready', family: 'kern-structs' });
 }, 400_000);
 
@@ -47,6 +48,6 @@ test('on a stock 13.2, which saves and cannot restore, it says so and why', asyn
   expect(report.trials).toHaveLength(1);
   expect(report.result).toMatchObject({ isGood: false, reason: expect.stringMatching(/vmx/) as string });
   expect(existsSync(join(host.node.statePath, 'selftest/guests'))).toBe(false);
-  expect(await host.node.leaks()).toEqual([]);
+  await waitClean(host.node);
   expect((await host.newDriver()).driver.capabilities.saveRestore.status).toBe('impossible');
 }, 200_000);
