@@ -122,6 +122,9 @@ export interface HostCapabilities {
   readonly findings: readonly { readonly probe: string; readonly answer: string; readonly isOk: boolean; readonly advice: string | null }[];
 }
 
+/** NVMe disks come back from a save here. A capability of its own: no release of FreeBSD has it, so only a self-test tells. */
+export const canSaveNvme = ({ status, models }: HostCapabilities['saveRestore']): boolean => status === 'ready' && models.includes('nvme');
+
 export interface HostInventory {
   readonly vcpus: number;
   readonly memoryMiB: number;

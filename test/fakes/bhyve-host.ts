@@ -143,7 +143,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     guest.isSaving = true;
     const config = files.text(`${guest.folder}/bhyve.conf`) ?? '';
     const isWithoutCode = [...saves.withoutCode].some((model) => config.includes(`.device=${model}\n`));
-    const written = saveOf(guest.name, config, guest.memory, saves.family);
+    const written = saveOf(guest.name, config, guest.memory, saves);
     const put = (name: string, content: Uint8Array): void => { if (disk.folders.has(dirname(path))) disk.files.set(`${path}${name}`, content); };
     put('.kern', new Uint8Array());
     put('', written.ram.subarray(0, written.ram.length / 2));

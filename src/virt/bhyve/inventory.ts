@@ -1,7 +1,7 @@
 /** The host as Nova and Placement see it. */
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
-import type { HostCapabilities, HostInventory } from '../types.js';
+import { canSaveNvme, type HostCapabilities, type HostInventory } from '../types.js';
 import { cpuTraits } from './cpu-features.js';
 
 const MiB = 1024 * 1024;
@@ -71,6 +71,10 @@ export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean):
   ].sort();
 }
 
-/** A guest that is to be suspended belongs on a host whose self-test has passed; one with two disks where bhyve saves each device, not each type. */
-const saveTraits = ({ status, family }: HostCapabilities['saveRestore']): string[] =>
-  (status !== 'ready' ? [] : ['CUSTOM_BHYVE_SAVE_RESTORE', ...(family === 'kern-structs' ? ['CUSTOM_BHYVE_SAVE_MULTI'] : [])]);
+/**
+ * A guest that is to be suspended belongs on a host whose self-test has passed; one with two disks where bhyve saves each device, not each type; one with an NVMe
+ * disk where the self-test had one.
+ */
+const saveTraits = (saves: HostCapabilities['saveRestore']): string[] => (saves.status !== 'ready' ? [] : [
+  'CUSTOM_BHYVE_SAVE_RESTORE', ...(saves.family === 'kern-structs' ? ['CUSTOM_BHYVE_SAVE_MULTI'] : []), ...(canSaveNvme(saves) ? ['CUSTOM_BHYVE_SAVE_NVME'] : []),
+]);

@@ -2,6 +2,7 @@
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { whyUnsavable, type SavableDevice, type SaveExpectation } from '../saves/index.js';
+import { canSaveNvme } from '../types.js';
 import { readStoredSpec } from './define-guest.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import type { MachineSpec } from './machine-spec.js';
@@ -46,11 +47,21 @@ export async function whyNotSavable(deps: LifecycleDeps, instance: InstanceUuid)
   const seen = await observeGuest(deps, instance);
   if (seen.kind === 'running' && isStopped(seen.process)) return 'the guest is paused: unpause it first';
   const devices = devicesIn(await configOf(deps, instance));
-  const lost = whyUnsavable(saveRestore.family, devices);
+  const lost = (await whyNvmeIsLost(deps, instance, devices)) ?? whyUnsavable(saveRestore.family, devices, saveRestore.models);
   if (lost !== null) return lost;
   const strange = devices.find(({ model }) => !saveRestore.models.includes(model));
   if (strange !== undefined) return `${strange.model} in slot ${strange.slot} was in no self-test of this host, so nobody knows whether it comes back`;
   return whyNoRoom(deps, instance);
+}
+
+/** NVMe is a matter of its own: no release saves it, some branches do. In words for the user, with the way out. */
+async function whyNvmeIsLost(deps: LifecycleDeps, instance: InstanceUuid, devices: readonly SavableDevice[]): Promise<string | null> {
+  const lost = canSaveNvme(deps.capabilities().saveRestore) ? undefined : devices.find(({ model }) => model === 'nvme');
+  if (lost === undefined) return null;
+  const { slots } = await readStoredSpec(deps.files, instance);
+  const key = Object.keys(slots.used).find((name) => slots.used[name] === lost.slot);
+  return `its ${key?.replace(/^disk:/, '') ?? 'NVMe'} disk (nvme in slot ${lost.slot}) would not come back: bhyve of this host does not save NVMe disks. `
+    + 'Rebuild the server from an image with bhyve_disk_bus=virtio, or put it on a host with the trait CUSTOM_BHYVE_SAVE_NVME';
 }
 
 async function whyNoRoom(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {

@@ -11,7 +11,7 @@
 import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
-import type { HostCapabilities } from '../types.js';
+import { canSaveNvme, type HostCapabilities } from '../types.js';
 import { saveIdentity, whyOtherHost, type SaveIdentity } from './save-identity.js';
 
 const resultSchema = z.object({
@@ -69,9 +69,16 @@ export async function readSaveRestore(
   }
 }
 
-/** The same with a line for `nova-bhyve check`. */
+function nvmeFinding({ saveRestore }: HostCapabilities): HostCapabilities['findings'][number] {
+  const isOk = canSaveNvme(saveRestore);
+  const advice = 'servers with an NVMe disk (image property bhyve_disk_bus=nvme) run here and are not suspended';
+  return { probe: 'NVMe disks in a save', answer: isOk ? 'came back in the self-test' : 'bhyve does not save them', isOk, advice: isOk ? null : advice };
+}
+
+/** The same with lines for `nova-bhyve check`. */
 export function withFinding(capabilities: HostCapabilities): HostCapabilities {
   const { status, reason } = capabilities.saveRestore;
   const advice = capabilities.hasSnapshot && status === 'untested' ? 'run nova-bhyve selftest save-restore; until it has passed, suspend is refused' : 'suspend and resume are refused';
-  return { ...capabilities, findings: [...capabilities.findings, { probe: 'suspend and resume', answer: reason, isOk: status === 'ready', advice: status === 'ready' ? null : advice }] };
+  const suspend = { probe: 'suspend and resume', answer: reason, isOk: status === 'ready', advice: status === 'ready' ? null : advice };
+  return { ...capabilities, findings: [...capabilities.findings, suspend, ...(status === 'ready' ? [nvmeFinding(capabilities)] : [])] };
 }

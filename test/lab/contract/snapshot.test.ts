@@ -227,6 +227,18 @@ describe('the bhyve of 15', () => {
     expect(await guest.ended).toMatchObject({ code: 1, stderr: 'Failed to snapshot nvme@pci.0.4.0; ret=45\nFailed to snapshot device state.\n' });
   });
 
+  it('saves an NVMe controller with all that it has where there is code for it, and restores it', async () => {
+    await use('snapshot-15-nvme');
+    const machine = rom('4,nvme,/vms/d0.img');
+    const guest = await start(machine);
+    await place.run(['bhyvectl', '--vm=vm1', `--suspend=${folder}/s/su`]);
+    expect(await guest.ended).toMatchObject({ code: 5, stderr: '' });
+    expect(readFileSync(join(folder, 's/su.meta'), 'utf8')).toMatch(/"device": "nvme@pci\.0\.4\.0",\s+"size": 3964,/);
+    const restored = await start(restoreOf(machine));
+    await forceOff('vm1');
+    expect((await restored.ended).stdout).toContain('Resuming pci devs...\n');
+  });
+
   it('ends with 5, restores by address and refuses a machine with another device', async () => {
     const guest = await start(rom('2,virtio-blk,/vms/d0.img'));
     expect(await place.run(['bhyvectl', '--vm=vm1', '--suspend=/nosuch/su'])).toEqual({ code: 2, stdout: '', stderr: '' });

@@ -349,6 +349,8 @@ describe('check', () => {
     expect(out).toMatch(/limit +network +physnet1 uplink +em1 is absent/);
     expect(out).toContain('This host can: run guests, keep UEFI variables per guest, VNC consoles.');
     expect(out).toContain('It cannot: suspend and resume.');
+    const saving = { ...capabilities, saveRestore: { status: 'ready' as const, reason: '', family: 'kern-structs' as const, models: ['virtio-blk'] } };
+    expect((await run(withConfig('check'), fakeNode({}, { prepare: async () => saving, capabilities: saving }))).out).toContain('It cannot: suspend servers with NVMe disks.');
     expect(out).toContain('The agent can run here.');
     expect(out).not.toContain('hush');
   });

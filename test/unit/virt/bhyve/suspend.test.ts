@@ -198,10 +198,43 @@ describe('before the guest is touched', () => {
     expect(await driver.state(instanceA)).toMatchObject({ kind: 'running' });
   };
 
-  test('a disk that bhyve leaves out is named', async () => {
-    await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
-    await running({ disks: [{ role: 'root', path: '/dev/zvol/a', serial: 'a', bus: 'nvme', kind: 'disk' }] });
-    await expectRefused(/nvme in slot 2 cannot be saved/);
+  describe('an NVMe disk', () => {
+    const nvmeDisks = { disks: (['root', 'eph0'] as const).map((role) => ({ role, path: `/dev/zvol/${role}`, serial: role, bus: role === 'root' ? 'virtio' as const : 'nvme' as const, kind: 'disk' as const })), configDrive: null };
+    beforeEach(async () => {
+      await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
+      await running(nvmeDisks);
+    });
+
+    test.each(['kern-structs', 'structs'] as const)('is refused by its role with the way out where no self-test brought one back (%s)', async (family) => {
+      host.saves.family = family;
+      await passSelfTest({ models: models.filter((model) => model !== 'nvme') });
+      await expectRefused(/its eph0 disk \(nvme in slot \d+\) would not come back: .*bhyve_disk_bus=virtio.*CUSTOM_BHYVE_SAVE_NVME/);
+      expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_NVME');
+    });
+
+    test('is saved and comes back where the self-test had one; Placement is told', async () => {
+      expect((await driver.inventory()).traits).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_SAVE_RESTORE', 'CUSTOM_BHYVE_SAVE_NVME']));
+      const memory = host.guest(instanceA)?.memory;
+      await suspend();
+      expect(host.outside.text(`${folder}/suspended/ram.meta`)).toMatch(/"nvme@pci\.0\.\d+\.0",\s+"size": 1024/);
+      await resume();
+      await expectGoesOn(memory);
+    });
+
+    test('of which only the PCI part was saved makes the save none, whatever the self-test had said', async () => {
+      host.saves.savesBareNvme = true;
+      await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed', message: expect.stringMatching(/nvme@pci\.0\.\d+\.0 has 64 bytes, no more than its PCI part/) as unknown });
+      expect([await driver.powerState(instanceA), await driver.hasSave(instanceA), left()]).toEqual([powerStates.crashed, false, []]);
+    });
+  });
+
+  test('the operator is told of NVMe disks apart from all others', async () => {
+    const answer = async (): Promise<unknown> => (await newDriver()).capabilities.findings.find(({ probe }) => probe === 'NVMe disks in a save');
+    expect(await answer()).toMatchObject({ isOk: true, answer: 'came back in the self-test' });
+    await passSelfTest({ models: models.filter((model) => model !== 'nvme') });
+    expect(await answer()).toMatchObject({ isOk: false, advice: expect.stringContaining('bhyve_disk_bus=nvme') as unknown });
+    await passSelfTest({ isGood: false });
+    expect(await answer()).toBeUndefined();
   });
 
   test('a second disk is refused where bhyve saves one of a type, and saved where it saves all', async () => {
