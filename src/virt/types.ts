@@ -209,6 +209,11 @@ export interface HypervisorDriver extends KeptCheckpoints {
    * runs, some seconds before it has shown that it goes on running.
    */
   resume(instance: InstanceUuid, options: { readonly disks: DiskEvidence; readonly signal: AbortSignal; readonly onUp?: () => void }): Promise<void>;
+  /**
+   * Lets the next resume take the save though the host is not the one that made it, and says what differs; null, and nothing allowed, if nothing does. For operators.
+   * AgentError `save-missing`, `save-damaged`, `save-mismatch` (another maker's processor, or files that this bhyve cannot read).
+   */
+  allowSave(instance: InstanceUuid): Promise<string | null>;
   /** Removes the save; none is fine. The guest starts cold then. */
   dropSave(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */

@@ -1,6 +1,7 @@
 /** The driver's methods about saved guests; the theory is in suspend-guest.ts, resume-guest.ts and kept-checkpoints.ts. */
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
+import { allowSave } from './allow-save.js';
 import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import { resumeGuest } from './resume-guest.js';
@@ -18,7 +19,7 @@ export interface SavesDeps {
   readonly closeConsole: (instance: InstanceUuid) => Promise<void>;
 }
 
-type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'dropSave'>;
+type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'allowSave' | 'dropSave'>;
 
 export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
   const { lifecycle, withGuest } = deps;
@@ -36,6 +37,7 @@ export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
     isSaving: (instance) => isSaving(lifecycle, instance),
     hasSave: (instance) => hasSave(lifecycle, instance),
     resume: (instance, options) => withGuest(instance, async () => deps.noteRunning(instance, await resumeGuest(lifecycle, instance, options))),
+    allowSave: (instance) => withGuest(instance, () => allowSave(lifecycle, instance)),
     dropSave: (instance) => withGuest(instance, () => lifecycle.files.forget(instance, ['save', 'partialSave'])),
     keepSave: (instance, checkpoint) => withGuest(instance, () => keepSave(lifecycle, instance, checkpoint)),
     keepVariables: (instance, checkpoint) => withGuest(instance, () => keepVariables(lifecycle, instance, checkpoint)),
