@@ -102,6 +102,11 @@ export interface HostCapabilities {
   readonly maxVcpusPerGuest: number;
   readonly deviceModels: ReadonlySet<string>;
   readonly hasSnapshot: boolean;
+  /**
+   * What keeps bhyve from the rest of the host, asked only of a bhyve that can save guests: nothing; Capsicum, with the folder of a save handed in (`folder`) or with
+   * that of the guest's first disk as the only one (`first-disk`).
+   */
+  readonly sandbox: 'none' | 'folder' | 'first-disk' | 'unknown';
   /** bhyve opens qcow2 disks and makes checkpoints inside and on top of them (FreeBSD-UPB's libvdsk); tried with AHCI disks only. */
   readonly hasLibvdsk: boolean;
   /** rctl(8) works: kern.racct.enable=1. */

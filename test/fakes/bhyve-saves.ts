@@ -17,11 +17,13 @@ export interface SavingHost {
   restore: 'taken' | 'refused' | 'crashes' | 'cold';
   /** A guest that has one of these models of devices is refused (ENOTSUP): the save fails, and it goes on. */
   readonly withoutCode: Set<string>;
+  /** Files may be beside the first disk only (UPB's Capsicum). */
+  isConfined: boolean;
   /** Of an NVMe controller only the PCI part is saved. */
   savesBareNvme: boolean;
 }
 
-export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', tookMs: 3000, restore: 'taken', withoutCode: new Set(), savesBareNvme: false });
+export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', tookMs: 3000, restore: 'taken', withoutCode: new Set(), savesBareNvme: false, isConfined: false });
 
 const kernel = ['vhpet', 'vm', 'vioapic', 'vlapic', 'vmcx', 'vatpit', 'vatpic', 'vpmtmr', 'vrtc'];
 const types13 = ['atkbdc', 'virtio-net', 'virtio-blk', 'virtio-rnd', 'lpc', 'fbuf', 'xhci', 'e1000', 'ahci', 'ahci-hd', 'ahci-cd'];

@@ -1,4 +1,5 @@
 /** Whether a guest can be saved: asked before it is touched, because bhyve itself loses devices without a word or finds out when the guest has stopped. */
+import { dirname } from 'node:path';
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { whyUnsavable, type SavableDevice, type SaveExpectation } from '../saves/index.js';
@@ -7,6 +8,7 @@ import { readStoredSpec } from './define-guest.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import type { MachineSpec } from './machine-spec.js';
 import { observeGuest } from './observe-guest.js';
+import { besideFirstDisk } from './partial-save.js';
 import { isStopped } from './proof.js';
 
 const MiB = 1024n * 1024n;
@@ -66,8 +68,25 @@ async function whyNvmeIsLost(deps: LifecycleDeps, instance: InstanceUuid, device
 
 async function whyNoRoom(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
   const { folder, partialSave } = deps.files.paths(instance);
-  if (`${partialSave}/ram.kern`.length > maxPathChars) return `the path of its save is longer than the ${maxPathChars} characters that bhyve takes: choose a shorter state_path`;
-  const needed = memoryBytesOf(await readStoredSpec(deps.files, instance)) + spareBytes;
-  const free = await deps.host.files.freeBytes(folder);
-  return free >= needed ? null : `saving it takes ${needed / MiB} MiB below state_path, and ${free / MiB} MiB are free`;
+  const spec = await readStoredSpec(deps.files, instance);
+  const beside = savesBesideDisk(deps) ? besideFirstDisk(deps, spec) : null;
+  if (beside !== null && 'why' in beside) return beside.why;
+  const place = beside?.folder ?? partialSave;
+  if (`${place}/ram.kern`.length > maxPathChars) return `the path of its save is longer than the ${maxPathChars} characters that bhyve takes: choose a shorter state_path`;
+  const needed = memoryBytesOf(spec) + spareBytes;
+  for (const [where, path] of [['below state_path', folder], ...(beside === null ? [] : [['beside its first disk', dirname(place)] as const])] as const) {
+    const free = await deps.host.files.freeBytes(path);
+    if (free < needed) return `saving it takes ${needed / MiB} MiB ${where}, and ${free / MiB} MiB are free`;
+  }
+  return null;
+}
+
+const savesBesideDisk = (deps: LifecycleDeps): boolean => deps.capabilities().sandbox === 'first-disk';
+
+/** Where bhyve is to write the save of a guest that can be saved; null: in the guest's folder. AgentError `guest-not-savable`. */
+export async function placeBesideDisk(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
+  if (!savesBesideDisk(deps)) return null;
+  const beside = besideFirstDisk(deps, await readStoredSpec(deps.files, instance));
+  if ('why' in beside) throw new AgentError('guest-not-savable', beside.why);
+  return beside.folder;
 }

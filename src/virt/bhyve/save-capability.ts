@@ -52,13 +52,13 @@ export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdent
   return { status: 'ready', reason: `self-test passed on ${mine.at}`, family: mine.family, models: mine.models };
 }
 
-/** Reads the file, and has the host read by `identity` if there is a result to compare it with. A host that was built without, and one where the operator does not want it, are not asked further. */
+/** Reads the file, and has the host read by `identity` if there is a result to compare it with. A host that was built without, and one where the operator does not want it (`unwanted` says why), are not asked further. */
 export async function readSaveRestore(
-  host: Host, statePath: string, capabilities: HostCapabilities, isWanted: boolean, identity: () => Promise<SaveIdentity>,
+  host: Host, statePath: string, capabilities: HostCapabilities, unwanted: string | null, identity: () => Promise<SaveIdentity>,
 ): Promise<SaveRestore> {
   const impossible = (reason: string): SaveRestore => ({ status: 'impossible', reason, family: null, models: [] });
   if (!capabilities.hasSnapshot) return impossible('this FreeBSD is built without BHYVE_SNAPSHOT');
-  if (!isWanted) return impossible('switched off by [bhyve] save_restore');
+  if (unwanted !== null) return impossible(unwanted);
   try {
     const text = await host.files.readText(selfTestPath(statePath));
     if (text === undefined) return { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] };

@@ -4,6 +4,7 @@ import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
 import { allowSave } from './allow-save.js';
 import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
+import { dropPartial } from './partial-save.js';
 import { resumeGuest } from './resume-guest.js';
 import { whyNotSavable } from './savable.js';
 import { hasSave, isSaving, suspendGuest } from './suspend-guest.js';
@@ -17,6 +18,11 @@ export interface SavesDeps {
   readonly noteRunning: (instance: InstanceUuid, pid: number) => void;
   readonly lookAtSelfTest: () => Promise<unknown>;
   readonly closeConsole: (instance: InstanceUuid) => Promise<void>;
+}
+
+async function dropSave(lifecycle: LifecycleDeps, instance: InstanceUuid): Promise<void> {
+  await dropPartial(lifecycle, instance);
+  await lifecycle.files.forget(instance, ['save']);
 }
 
 type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'allowSave' | 'dropSave'>;
@@ -38,7 +44,7 @@ export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
     hasSave: (instance) => hasSave(lifecycle, instance),
     resume: (instance, options) => withGuest(instance, async () => deps.noteRunning(instance, await resumeGuest(lifecycle, instance, options))),
     allowSave: (instance) => withGuest(instance, () => allowSave(lifecycle, instance)),
-    dropSave: (instance) => withGuest(instance, () => lifecycle.files.forget(instance, ['save', 'partialSave'])),
+    dropSave: (instance) => withGuest(instance, () => dropSave(lifecycle, instance)),
     keepSave: (instance, checkpoint) => withGuest(instance, () => keepSave(lifecycle, instance, checkpoint)),
     keepVariables: (instance, checkpoint) => withGuest(instance, () => keepVariables(lifecycle, instance, checkpoint)),
     whyNoReturn: (instance, checkpoint, memory, signal) => whyNoReturn(lifecycle, instance, checkpoint, memory, signal),
