@@ -58,7 +58,6 @@ export async function gather(deps: Deps, instance: InstanceUuid): Promise<void> 
     if (!(await host.files.exists(`${place}/${name}`))) continue;
     await host.files.copy(`${place}/${name}`, `${partialSave}/${name}.copy`, 0o600); // another file system, as a rule
     await host.files.rename(`${partialSave}/${name}.copy`, `${partialSave}/${name}`);
-    await host.files.remove(`${place}/${name}`, place);
   }
   await host.files.remove(place, dirname(place));
   await host.files.remove(placeFile(deps, instance), partialSave);

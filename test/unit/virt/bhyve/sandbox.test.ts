@@ -118,7 +118,7 @@ describe('a bhyve that reaches the folder of the first disk only', () => {
     for (const cut of [1, 2, 3]) {
       await running(onFile);
       const memory = host.guest(instanceA)?.memory;
-      const { copy } = host.files;
+      const copy = host.files.copy.bind(host.files);
       let copies = 0;
       host.files.copy = async (from, to, mode) => {
         if (from.startsWith(place) && (copies += 1) === cut) throw new AgentError('aborted', 'killed');
@@ -139,7 +139,7 @@ describe('a bhyve that reaches the folder of the first disk only', () => {
   test('whatever is left beside the disk goes with a cold start and with the guest', async () => {
     for (const end of ['start', 'destroy'] as const) {
       await running(onFile);
-      const { copy } = host.files;
+      const copy = host.files.copy.bind(host.files);
       host.files.copy = async (from, to, mode) => (from.startsWith(place) ? Promise.reject(new AgentError('aborted', 'killed')) : copy(from, to, mode));
       await expect(suspend()).rejects.toMatchObject({ code: 'aborted' });
       host.files.copy = copy;
