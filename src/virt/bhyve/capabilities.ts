@@ -52,7 +52,7 @@ export async function probeCapabilities(realHost: Host, options: ProbeOptions): 
   if (hasSnapshot) findings.push(sandboxFinding(sandbox));
   const cpuModel = (await host.sysctl('hw.model')) ?? 'unknown';
   return {
-    architecture, release, osReleaseDate, cpuModel, cpuVendor: vendorOf(architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
+    architecture, release, osReleaseDate, cpuModel, cpuVendor: await vendorOf(host, architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
     maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot, sandbox,
     hasLibvdsk: await probeLibvdsk(host, note),
     hasResourceLimits: await probeResourceLimits(host, note),
@@ -198,8 +198,11 @@ async function probeCpuFeatures(host: Host, path: string, architecture: HostCapa
   return features;
 }
 
-function vendorOf(architecture: HostCapabilities['architecture'], model: string): HostCapabilities['cpuVendor'] {
+/** By its name; one that hides it (a host that is a virtual machine itself) by the kind of virtualization that it has: both trees are there on every amd64 host. */
+async function vendorOf(host: Host, architecture: HostCapabilities['architecture'], model: string): Promise<HostCapabilities['cpuVendor']> {
   if (architecture === 'arm64') return 'ARM';
   if (/intel/i.test(model)) return 'Intel';
-  return /amd|opteron|ryzen|epyc/i.test(model) ? 'AMD' : 'unknown';
+  if (/amd|opteron|ryzen|epyc/i.test(model)) return 'AMD';
+  if (Number(await host.sysctl('hw.vmm.vmx.initialized')) === 1) return 'Intel';
+  return Number((await host.sysctl('hw.vmm.svm.features')) ?? 0) !== 0 ? 'AMD' : 'unknown';
 }

@@ -38,6 +38,9 @@ export function parseSelfTest(text: string): readonly SelfTestResult[] {
 
 export type SaveRestore = HostCapabilities['saveRestore'];
 
+/** AMD's part of the code is in every release, and nobody has vouched for it since its authors saw Linux guests freeze (D19495). */
+const untested = (cpuVendor: string): string => `no self-test has restored a guest here${cpuVendor === 'AMD' ? ', and on AMD processors it is experimental until one has' : ''}`;
+
 /** What the results say about this host. */
 export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdentity): SaveRestore {
   const none = { family: null, models: [] } as const;
@@ -46,7 +49,7 @@ export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdent
   if (mine === undefined) {
     const other = latest[0];
     const since = other === undefined ? '' : `; the last self-test was with something else: ${whyOtherHost(other.host, now)}`;
-    return { status: 'untested', reason: `no self-test has restored a guest here${since}`, ...none };
+    return { status: 'untested', reason: `${untested(now.cpuVendor)}${since}`, ...none };
   }
   if (!mine.isGood) return { status: 'impossible', reason: `the self-test failed: ${mine.reason}`, ...none };
   return { status: 'ready', reason: `self-test passed on ${mine.at}`, family: mine.family, models: mine.models };
@@ -61,7 +64,7 @@ export async function readSaveRestore(
   if (unwanted !== null) return impossible(unwanted);
   try {
     const text = await host.files.readText(selfTestPath(statePath));
-    if (text === undefined) return { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] };
+    if (text === undefined) return { status: 'untested', reason: untested(capabilities.cpuVendor), family: null, models: [] };
     return judgeSelfTest(parseSelfTest(text), await identity());
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;

@@ -270,7 +270,7 @@ describe('before the guest is touched', () => {
 
   test('without a self-test of this very bhyve nothing is saved, and what is written by one that passes later counts at once', async () => {
     host.outside.put('/usr/sbin/bhyve', 'another program');
-    await expectRefused(/this host cannot save guests: no self-test has restored a guest here; the last self-test was with something else: the bhyve program/);
+    await expectRefused(/this host cannot save guests: no self-test has restored a guest here.*; the last self-test was with something else: the bhyve program/);
     expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_RESTORE');
     await passSelfTest();
     expect(await driver.whyNoSuspend(instanceA)).toBeNull();
@@ -317,6 +317,14 @@ describe('a restore', () => {
     host.sysctls.set('hw.model', 'AMD EPYC 2');
     driver = await newDriver();
     await expectRefused('save-mismatch', /the processor \(then AMD EPYC Processor, now AMD EPYC 2\)/);
+  });
+
+  test("on another maker's processor is refused, whatever else is the same, and the manifest says on which it was made", async () => {
+    expect(JSON.parse(host.outside.text(`${folder}/suspended/manifest.json`) ?? '')).toMatchObject({ host: { cpuVendor: 'AMD' } });
+    host.sysctls.set('hw.model', 'Intel(R) Xeon(R) Gold 6130');
+    driver = await newDriver();
+    expect(driver.capabilities.saveRestore).toMatchObject({ status: 'untested', reason: expect.stringContaining('now Intel') as unknown });
+    await expectRefused('save-mismatch', /the processor's maker \(then AMD, now Intel\)/);
   });
 
   test.each(['ram', 'ram.kern', 'ram.meta', 'bhyve.conf', 'nvram.fd'])('of a save whose %s is not what was written is refused', async (name) => {
