@@ -154,7 +154,7 @@ test('upb-capsicum: a guest on a volume is refused and goes on; one on a file is
   rmSync(disks, { recursive: true });
 }, testMs);
 
-test('snapshot-15-nvme: a guest with an NVMe disk is saved with it and counts on; where nobody may look into its memory meanwhile', async () => {
+test('snapshot-15-nvme: a guest with an NVMe disk is saved with it, where only root may look, and counts on', async () => {
   scene = await Scene.open('nvme', 'snapshot-15-nvme', 'kern-structs', [...base, 'nvme']);
   const { lab, driver, guest } = scene;
   const folder = join(lab.node.statePath, 'instances', guest.instance);
