@@ -15,6 +15,7 @@ import { renderSelfTest, selfTestPath } from '../../src/virt/bhyve/save-capabili
 import { readSaveIdentity } from '../../src/virt/bhyve/save-identity.js';
 import { noMetrics, recordingLog } from '../fakes/recording-log.js';
 import type { CleanUp } from './clean-up.js';
+import { figures } from './goals.js';
 import { createNullNode, type NullNode } from './null-node.js';
 import type { Recorder } from './recorder.js';
 import type { Effort } from './scene.js';
@@ -110,7 +111,7 @@ export async function measureSaves({ folder, effort, signal, cleanUp }: SavesSce
   const [disk, plain] = [join(node.path, 'dev/zvol/root'), join(node.path, 'plain')];
   writeFileSync(disk, '');
   try {
-    for (const memoryMiB of sizesOfSaves) {
+    for (const memoryMiB of sizesOfSaves.filter((size) => !effort.isQuick || figures[`save-suspend-${size}`].isQuick)) {
       for (let round = 1; round <= effort.rounds; round += 1) {
         signal.throwIfAborted();
         note(`${memoryMiB} MiB, round ${round}`);
