@@ -139,12 +139,12 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
 
   /** As bhyve does it: files first, the description last; then it ends, or goes on. */
   function suspend(guest: RunningGuest, path: string): RunResult {
-    if (saves.outcome === 'refused' || isStopped(guest)) return ok('', 64);
+    if (saves.outcome === 'refused' || isStopped(guest)) return ok('', saves.requestCode);
     const config = files.text(`${guest.folder}/bhyve.conf`) ?? '';
     const firstDisk = /^pci\.0\.\d+\.0\.(?:port\.0\.)?path=(.*)$/m.exec(config)?.[1] ?? '';
     if (saves.isConfined && !path.startsWith(`${dirname(firstDisk)}/`)) {
       files.append(`${guest.folder}/bhyve.log`, 'Failed to create checkpoint file: Not permitted in capability mode\n');
-      return ok('', 64);
+      return ok('', saves.requestCode);
     }
     guest.isSaving = true;
     const isWithoutCode = [...saves.withoutCode].some((model) => config.includes(`.device=${model}\n`));
@@ -153,7 +153,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     put('.kern', new Uint8Array());
     put('', written.ram.subarray(0, written.ram.length / 2));
     put('.meta', new Uint8Array());
-    if (saves.outcome === 'stuck') return ok('', 64);
+    if (saves.outcome === 'stuck') return ok('', saves.requestCode);
     clock.after(saves.tookMs, () => {
       guest.isSaving = false;
       if (saves.outcome === 'fails' || isWithoutCode) return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
@@ -165,7 +165,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       files.drop(`/dev/vmm/${guest.name}`);
       return end(guest, saves.exit);
     });
-    return ok('', 64);
+    return ok('', saves.requestCode);
   }
 
   const isStopped = (guest: RunningGuest): boolean => processTable.get(guest.pid)?.state === 'T';

@@ -11,6 +11,8 @@ export interface SavingHost {
    * stuck: half is written, and then nothing happens any more; dies: it is killed in the middle.
    */
   outcome: 'complete' | 'refused' | 'fails' | 'cut' | 'short' | 'stuck' | 'dies';
+  /** What bhyvectl ends with, whatever becomes of the save. */
+  requestCode: number;
   /** Milliseconds from the request to the outcome. */
   tookMs: number;
   /** taken; refused: bhyve ends with 1; crashes: it goes up and dies at once; cold: it forgets what it knew. */
@@ -23,7 +25,7 @@ export interface SavingHost {
   savesBareNvme: boolean;
 }
 
-export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', tookMs: 3000, restore: 'taken', withoutCode: new Set(), savesBareNvme: false, isConfined: false });
+export const goodSaves = (): SavingHost => ({ family: 'kern-structs', exit: 5, outcome: 'complete', requestCode: 64, tookMs: 3000, restore: 'taken', withoutCode: new Set(), savesBareNvme: false, isConfined: false });
 
 const kernel = ['vhpet', 'vm', 'vioapic', 'vlapic', 'vmcx', 'vatpit', 'vatpic', 'vpmtmr', 'vrtc'];
 const types13 = ['atkbdc', 'virtio-net', 'virtio-blk', 'virtio-rnd', 'lpc', 'fbuf', 'xhci', 'e1000', 'ahci', 'ahci-hd', 'ahci-cd'];

@@ -76,6 +76,16 @@ describe('a save', () => {
     expect(host.guest(instanceA)?.memory, 'the reboot was a cold start').not.toBe(memory);
   });
 
+  test.each([0, 1, 64])('is none because bhyvectl ended with %i, nor any the less one', async (code) => {
+    host.saves.requestCode = code;
+    host.saves.outcome = 'refused';
+    await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed' });
+    expect([await driver.powerState(instanceA), await driver.hasSave(instanceA)]).toEqual([powerStates.running, false]);
+    host.saves.outcome = 'complete';
+    await suspend();
+    expect([await driver.powerState(instanceA), await driver.hasSave(instanceA)]).toEqual([powerStates.suspended, true]);
+  });
+
   test('is marked before bhyve is asked, and the disks are held after the guest has ended', async () => {
     const order: string[] = [];
     const run = host.run.bind(host);
@@ -247,6 +257,22 @@ describe('before the guest is touched', () => {
     host.saves.family = 'kern-structs';
     await passSelfTest();
     await suspend();
+    await resume();
+    expect(await driver.powerState(instanceA)).toBe(powerStates.running);
+  });
+
+  test('a second network card is refused by its slot where bhyve saves one of a type, and comes back where it saves all', async () => {
+    const nics = ['1', '2'].map((digit) => ({ port: `1a2b3c4d-5e6f-4a1b-8c9d-0e1f2a3b4c5${digit}`, tapName: `tap1a2b3c4d-5${digit}`, mac: `fa:16:3e:aa:bb:0${digit}`, mtu: 1500, model: 'virtio' as const }));
+    await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
+    await running({ nics });
+    host.saves.family = 'structs';
+    await passSelfTest();
+    await expectRefused(/virtio-net in slot \d+ would be lost: bhyve saves only the first virtio-net/);
+    expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_MULTI');
+    host.saves.family = 'kern-structs';
+    await passSelfTest();
+    await suspend();
+    expect(host.outside.text(`${folder}/suspended/ram.meta`)?.match(/virtio-net@pci\.0\.\d+\.0/g)).toHaveLength(2);
     await resume();
     expect(await driver.powerState(instanceA)).toBe(powerStates.running);
   });
