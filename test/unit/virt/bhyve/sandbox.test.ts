@@ -107,6 +107,18 @@ describe('a bhyve that reaches the folder of the first disk only', () => {
     expect(host.guest(instanceA)?.memory).toBe(memory);
   });
 
+  test('needs room beside the disk as well as in the state folder, before anything is sent', async () => {
+    await running(onFile);
+    const MiB = 1024n * 1024n;
+    const free = { '/tank/disks': 65n * MiB - 1n, [folder]: 65n * MiB } as Record<string, bigint>;
+    host.files.freeBytes = async (path) => free[path] ?? 0n;
+    expect(await driver.whyNoSuspend(instanceA)).toBe('saving it takes 65 MiB beside its first disk, and 64 MiB are free');
+    await expect(suspend()).rejects.toMatchObject({ code: 'guest-not-savable' });
+    expect(requests()).toEqual([]);
+    free['/tank/disks'] = 65n * MiB;
+    expect(await driver.whyNoSuspend(instanceA)).toBeNull();
+  });
+
   test.each([['fails', powerStates.running], ['cut', powerStates.crashed]] as const)('leaves nothing beside the disk when the save %s', async (outcome, power) => {
     await running(onFile);
     host.saves.outcome = outcome;
