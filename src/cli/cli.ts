@@ -104,6 +104,9 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
     const selftest = program.command('selftest').description('try what no question to the host can tell').helpCommand(false);
     addConfigOptions(selftest.command('save-restore').description('save and restore small guests; once they come back, servers can be suspended here (some minutes)')).option('--json', 'for programs')
       .action(async (given: Given) => done(await withNode(given, async (node) => (await import('./selftest.js')).selfTestSaveRestore(node.selfTest, { json: given.json === true }, output))));
+    const save = program.command('save').description('saves of suspended servers').helpCommand(false);
+    addConfigOptions(save.command('allow <uuid>').description('let the next resume take a save that another kernel, bhyve or release made; once, and never for changed disks, damaged files or another CPU vendor')).option('--json', 'for programs')
+      .action(async (uuid: string, given: Given) => done(await withNode(given, async (node) => (await import('./save.js')).allowSave(node, uuid, { json: given.json === true }, output))));
     addCheckpoint(program, withNode, output, done);
     return program;
   }

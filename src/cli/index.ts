@@ -1,5 +1,5 @@
 /**
- * The operator's program `nova-bhyve`. `run` is the service; the others look at a node and change nothing (`check` and `instance` load vmm if it is
+ * The operator's program `nova-bhyve`. `run` is the service; the others look at a node and change nothing of its guests (`check`, `instance` and `save` load vmm if it is
  * not there, to see what it can do):
  *
  *   check      configuration + host + firmware + pool (+ broker and Keystone)     exit 1 if the agent cannot run here
@@ -7,6 +7,7 @@
  *   instance   one of them: guest, disks, taps, PCI slots, journal
  *   methods    what Nova can ask for
  *   checkpoint list, tree: the checkpoints of an instance; show, diff: what is in a saved guest, and in what two differ
+ *   save allow a save of another kernel or bhyve may be resumed once; writes a file beside it, and is the only one of them that does
  *
  * They read what is on the node itself, so they work while the agent is down; beside a running agent they are readers only.
  * Every command has --json. The parts come from main.ts (CliHandlers): nothing here is above it.

@@ -5,6 +5,7 @@
 # It keeps the promises that the agent relies on and nothing more:
 #   bhyve     makes its /dev/vmm entry and null modem, takes its title, waits for signals; no machine is behind it
 #   zfs       datasets are folders of NODE/pool with one file of properties; a volume is an empty file under NODE/dev/zvol
+#   bhyvectl  with etc/saves in the node it can suspend
 #   ps, sysctl, kldstat, daemon, limits …  as far as they are asked
 # What a null node does not have fails as on a host without it. The real behaviour is the business of test/lab.
 use strict;
@@ -111,11 +112,34 @@ sub zfs {
 
 my $modem;
 
+# Saves, on a node with etc/saves: memory is written and read as fast as the disk takes it, the rest is what the agent looks at (bhyve 15).
+sub save {
+	my ($name, $config, $file) = @_;
+	my ($size) = $config =~ /^memory\.size=(\d+)M/m;
+	my ($cpus) = $config =~ /^cpus=(\d+)/m;
+	open(my $random, '<', '/dev/urandom') or return;
+	sysread($random, my $piece, 1 << 20);
+	open(my $memory, '>', $file) or return;
+	for (1 .. $size) { syswrite($memory, $piece) == length $piece or return; }
+	close $memory;
+	my $offset = 0;
+	my $part = sub { my ($device) = @_; my $text = qq({"device": "$device", "size": 512, "file_offset": $offset}); $offset += 512; $text; };
+	my $kernel = join(', ', map { $part->($_) } qw(vhpet vm vioapic vlapic vmcx vatpit vatpic vpmtmr vrtc));
+	my $devices = join(', ', map { $part->($_) } (map { "$_->[1]\@pci.0.$_->[0].0" } sort { $a->[0] <=> $b->[0] } map { [/^(\d+) (.*)$/] } map { "$1 $2" if /^pci\.0\.(\d+)\.0\.device=(.+)$/ } grep { /^pci\.0\.\d+\.0\.device=/ } split /\n/, $config), 'atkbdc');
+	write_file("$file.kern", "\0" x $offset);
+	write_file("$file.meta", sprintf('{"basic metadata": {"ncpus": %d, "vmname": "%s", "memsize": %d, "memflags": 0}, "kern_structs": [%s], "devices": [%s]}', $cpus, $name, $size << 20, $kernel, $devices));
+	unlink "$node/dev/vmm/$name";
+	exit 5;
+}
+
+sub read_memory { my ($file) = @_; open(my $memory, '<', $file) or fail(1, "Failed to open restore file: $!"); while (sysread($memory, my $piece, 1 << 20)) { } }
+
 sub bhyve {
 	my @args = @_;
 	if (grep { $_ eq 'help' } @args) { print "$_\n" for qw(hostbridge amd_hostbridge lpc virtio-blk virtio-net virtio-rnd virtio-console ahci ahci-hd ahci-cd nvme e1000 fbuf xhci); return 0; }
 	if (grep { /config\.dump/ } @args) { print "lpc.bootrom=/nonexistent\n"; return 1; }
 	my $name = $args[-1];
+	for (0 .. $#args - 1) { read_memory($args[$_ + 1]) if $args[$_] eq '-r'; }
 	my $config = slurp("bhyve.conf") // '';
 	my ($console) = $config =~ m{^(?:lpc\.)?com1\.path=\S*?(nmdm\d+)A}m;
 	mkdir "$node/dev/vmm";
@@ -126,16 +150,18 @@ sub bhyve {
 	}
 	$0 = "bhyve: $name";
 	$SIG{TERM} = sub { exit 1 }; # the power button, and a guest that obeys: powered off
+	$SIG{USR1} = sub { my $file = slurp("$node/run/save-$name"); save($name, $config, $file) if defined $file; };
 	sleep 100_000 while 1;
 }
 
 sub bhyvectl {
 	my %asked = map { /^--([^=]+)(?:=(.*))?$/ ? ($1 => $2 // '') : () } @_;
-	if (!%asked) { print STDERR "Usage: bhyvectl --vm=<vmname>\n"; return 1; }
+	if (!%asked) { print STDERR "Usage: bhyvectl --vm=<vmname>\n", -e "$node/etc/saves" ? "       [--suspend=<filename>]\n" : ''; return 1; }
 	my $entry = "$node/dev/vmm/" . ($asked{vm} // '');
 	my $pid = slurp($entry);
 	fail(1, "vm_open: $asked{vm} could not be opened: No such file or directory") unless defined $pid;
 	kill('TERM', $pid) if exists $asked{'force-poweroff'} || exists $asked{destroy};
+	if (exists $asked{suspend}) { write_file("$node/run/save-$asked{vm}", $asked{suspend}); kill('USR1', $pid); }
 	unlink $entry if exists $asked{destroy};
 	printf "%-40s\t%d\n", 'vcpu total runtime', 2_600_000_000 if exists $asked{'get-stats'};
 	return 0;

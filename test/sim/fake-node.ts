@@ -247,7 +247,7 @@ export function fakePlugger(world: World, crash: CrashRecorder): Plugger {
 
 export const capabilities: HostCapabilities = {
   architecture: 'amd64', release: '13.2', osReleaseDate: 1302001, cpuModel: 'sim', cpuVendor: 'AMD', cpuFeatures: [], hasVmm: true, canVirtualize: true, maxVcpusPerGuest: 16,
-  deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, hasLibvdsk: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
+  deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, sandbox: 'unknown', hasLibvdsk: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
   saveRestore: { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] },
 };
 

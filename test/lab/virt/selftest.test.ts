@@ -40,7 +40,23 @@ test('on 15 every device comes back but nvme, two of one model as well, and noth
   expect(readdirSync(join(host.node.statePath, 'selftest'))).toEqual(['save-restore.json']);
   await waitClean(host.node);
   expect((await host.newDriver()).driver.capabilities.saveRestore).toMatchObject({ status: 'ready', family: 'kern-structs' });
-}, 400_000);
+}, 900_000);
+
+test('on a 15 with code for NVMe all of them come back, and that one is a capability of its own', async () => {
+  const { host, ...report } = await selfTestOn('snapshot-15-nvme');
+  expect(problemsOf(report)).toEqual([]);
+  const { driver } = await host.newDriver();
+  expect(driver.capabilities.saveRestore.models).toContain('nvme');
+  expect((await driver.inventory()).traits).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_SAVE_RESTORE', 'CUSTOM_BHYVE_SAVE_MULTI', 'CUSTOM_BHYVE_SAVE_NVME']));
+  expect(await host.node.leaks()).toEqual([]);
+}, 900_000);
+
+test('on a host whose bhyve writes beside the first disk only it passes with a disk in each guest, and NVMe is lost as on 13', async () => {
+  const { host, ...report } = await selfTestOn('upb-capsicum');
+  expect(problemsOf(report)).toEqual([expect.stringMatching(/^nvme: .*there is nothing of nvme/), expect.stringMatching(/^two virtio-blk/), expect.stringMatching(/^two virtio-net/)]);
+  expect(report.result).toMatchObject({ isGood: true, family: 'structs' });
+  expect(readdirSync(join(host.node.statePath, 'selftest'))).toEqual(['save-restore.json']);
+}, 900_000);
 
 test('on a stock 13.2, which saves and cannot restore, it says so and why', async () => {
   const { host, ...report } = await selfTestOn('snapshot-13.2-stock');

@@ -54,7 +54,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     driver: {
       prepare: async () => capabilities, capabilities, list: async () => [running, crashed], state: async (uuid) => states[uuid] ?? { kind: 'absent' },
       definition: async (uuid) => (uuid === running ? definition(running, 'instance-00000001') : uuid === crashed ? definition(crashed, 'instance-00000002') : undefined),
-      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], whyNoReturn: async () => null, ...driver,
+      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], whyNoReturn: async () => null, allowSave: async () => null, ...driver,
     },
     storage: {
       usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
@@ -107,6 +107,22 @@ describe('methods', () => {
     expect(out).toMatch(/^start, stop, reboot \(soft and hard\) +works$/m);
     expect(out).toMatch(/^live migration +refused +live migration is not supported by this host yet$/m);
   });
+});
+
+test('save allow says what the next resume overrides, once the host was looked at', async () => {
+  const asked: string[] = [];
+  const node = fakeNode({}, {
+    prepare: async () => { asked.push('prepared'); return capabilities; },
+    allowSave: async (uuid) => { asked.push(uuid); return 'the kernel'; },
+  });
+  const { code, out } = await run(withConfig('save', 'allow', '1111'), node);
+  expect([code, asked]).toEqual([0, ['prepared', running]]);
+  expect(out).toMatch(/next resume of 11111111-.* differs from when it was saved: the kernel\./);
+  expect(JSON.parse((await run(withConfig('save', 'allow', '1111', '--json'), node)).out)).toEqual({ uuid: running, overridden: 'the kernel' });
+  expect((await run(withConfig('save', 'allow', '1111'))).out).toMatch(/Nothing needs to be allowed/);
+  expect((await run(withConfig('save', 'allow', '9999'))).code).toBe(1);
+  const refused = await run(withConfig('save', 'allow', '1111'), fakeNode({}, { allowSave: () => Promise.reject(new AgentError('save-mismatch', 'another maker')) }));
+  expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('another maker')]);
 });
 
 describe('checkpoints of an instance', () => {
@@ -349,6 +365,8 @@ describe('check', () => {
     expect(out).toMatch(/limit +network +physnet1 uplink +em1 is absent/);
     expect(out).toContain('This host can: run guests, keep UEFI variables per guest, VNC consoles.');
     expect(out).toContain('It cannot: suspend and resume.');
+    const saving = { ...capabilities, saveRestore: { status: 'ready' as const, reason: '', family: 'kern-structs' as const, models: ['virtio-blk'] } };
+    expect((await run(withConfig('check'), fakeNode({}, { prepare: async () => saving, capabilities: saving }))).out).toContain('It cannot: suspend servers with NVMe disks.');
     expect(out).toContain('The agent can run here.');
     expect(out).not.toContain('hush');
   });
