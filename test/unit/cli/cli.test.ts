@@ -29,7 +29,7 @@ const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset
 const node = (digit: number, parent: number | null, over: Partial<CheckpointNode> = {}): CheckpointNode => {
   const id = (at: number): CheckpointNode['id'] => parseCheckpointId(`cccccccc-0000-4000-8000-00000000000${at}`);
   const at = new Date(Date.now() - (10 - digit) * 86_400_000);
-  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, isCurrent: false, ...over };
+  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, keeper: 'nova', name: null, isCurrent: false, ...over };
 };
 const tree = [node(1, null), node(2, 1), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
 const operation: JournalledOperation = {
