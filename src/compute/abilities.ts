@@ -33,6 +33,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   works('checkpoints of all disks (image property bhyve_checkpoint=disk), and back to any of them by rebuild', 'kept on this host, [checkpoint] max_per_instance of a server; crash-consistent while it runs'),
   { what: 'checkpoints with memory (bhyve_checkpoint=full), and a guest that goes on from there by rebuild', availability: {
     ...saveAvailability, reason: `${saveAvailability.reason}; the guest stands still meanwhile, and goes back to the same bhyve, flavor, disks and ports` } },
+  works('checkpoints by the operator of the host (nova-bhyve checkpoint create, restore, delete)', 'of servers that are active or stopped; with memory as above'),
   refused('checkpoints in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
   byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
   refused('cold migration to another host', 'not supported by this host yet'),
