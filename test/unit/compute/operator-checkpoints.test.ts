@@ -168,6 +168,18 @@ describe('the gate', () => {
     expect((await remove(one)).error).toMatchObject({ code: 'operator-refused' });
   });
 
+  test('an operator who has waited is refused if the server is something else by then', async () => {
+    const one = await scene();
+    let release = (): void => undefined;
+    const busy = one.node.deps.gate.run(one.uuid, 'suspend', () => new Promise((resolve) => { release = resolve; }));
+    const asked = create(one);
+    await waitUntil(() => one.node.deps.gate.open === 2, 'he waits at the gate');
+    Object.assign(rowOf(one.node), { vm_state: 'suspended' });
+    release();
+    await busy;
+    expect([(await asked).error, one.node.world.nodes.size]).toMatchObject([{ code: 'operator-refused', message: expect.stringMatching(/is suspended/) as string }, 0]);
+  });
+
   test('a request of Nova that comes while the operator works is done when he is through', async () => {
     const one = await scene();
     await create(one);
@@ -287,16 +299,17 @@ describe('restore', () => {
 
   test('ends for a server that is deleted meanwhile, without starting it again', async () => {
     const one = await checkpointed();
-    const restoreCheckpoint = one.node.deps.storage.restoreCheckpoint.bind(one.node.deps.storage);
+    let starts = 0;
+    one.node.deps.driver.start = async () => { starts += 1; };
     let deleted: Promise<unknown> = Promise.resolve();
-    one.node.deps.storage.restoreCheckpoint = (uuid, checkpoint, madeFor) => {
+    one.node.deps.storage.restoreCheckpoint = async () => {
       Object.assign(rowOf(one.node), { task_state: 'deleting' });
       deleted = one.send('terminate_instance', { bdms: null });
-      return restoreCheckpoint(uuid, checkpoint, madeFor);
+      await waitUntil(() => one.node.deps.gate.open === 2, 'the delete is at the gate');
     };
     expect((await restore(one)).error).toMatchObject({ code: 'instance-deleted' });
     await deleted;
-    expect([one.node.world.folders.has(one.uuid), one.node.world.disks.has(one.uuid), one.node.world.nodes.size]).toEqual([false, false, 0]);
+    expect([starts, one.node.world.folders.has(one.uuid), one.node.world.disks.has(one.uuid), one.node.world.nodes.size]).toEqual([0, false, false, 0]);
   });
 });
 
