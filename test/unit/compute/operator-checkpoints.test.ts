@@ -1,8 +1,9 @@
 /** What the operator of a host has done with checkpoints: what comes of it for the server and in Nova's rows, and what is refused with which words. */
 import { describe, expect, test } from 'vitest';
+import { planJournal } from '../../../src/compute/index.js';
 import { requestsOf } from '../../../src/control/index.js';
 import { AgentError } from '../../../src/lib/errors.js';
-import { parseCheckpointId } from '../../../src/lib/ids.js';
+import { parseCheckpointId, parseOperationId } from '../../../src/lib/ids.js';
 import { unwantedCheckpoints } from '../../../src/periodic/index.js';
 import { image, other, rowOf, scene, type Data, type Scene } from '../../contract/support/checkpoint-scene.js';
 import { waitUntil } from '../../fakes/wait-until.js';
@@ -337,4 +338,14 @@ test('a user whose server is not shelved off its host because of the operator’
   Object.assign(rowOf(one.node), { task_state: 'shelving_offloading' });
   const { error } = await one.send('shelve_offload_instance', { clean_shutdown: false, image_id: undefined, accel_uuids: [] });
   expect(String((error as Error).message)).toMatch(/would lose 1 checkpoint that this host keeps of it; the operator of the host has made them and can delete them/);
+});
+
+test('what an operator had begun is finished after a restart and its server left alone by the recovery; what had not begun is closed', () => {
+  const operation = (digit: number, hasBegun: boolean) => ({
+    id: parseOperationId(`99999999-9999-4999-8999-99999999999${digit}`), messageId: String(digit), rpc: 'operator_restore_checkpoint', instance: image as never, requestId: null, payload: { instance: image, checkpoint: other, content: 'disk' },
+    acceptedAt: '2026-11-02T00:00:00Z', hasBegun, steps: new Map(), notes: {}, outcome: null,
+  });
+  const [begun, accepted] = [operation(1, true), operation(2, false)];
+  expect(planJournal([begun, accepted])).toMatchObject({ finish: [begun], close: [accepted], again: [], undo: [], abandon: [], instances: new Set([image]), resumed: new Set() });
+  expect(planJournal([accepted]).instances.size).toBe(0);
 });
