@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { spawn } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { askAgent, serveControl, socketPathOf, type ControlRequest, type ControlServer } from '../../../src/control/index.js';
-import { systemClock } from '../../../src/lib/clock.js';
+import { systemClock, type Clock } from '../../../src/lib/clock.js';
 import { AgentError } from '../../../src/lib/errors.js';
 import { noMetrics, recordingLog, type RecordingLog } from '../../fakes/recording-log.js';
 import { createVirtualClock } from '../../fakes/virtual-clock.js';
@@ -28,7 +28,7 @@ afterEach(async () => {
   rmSync(statePath, { recursive: true });
 });
 
-async function serve(requests: Readonly<Record<string, ControlRequest>> = {}, clock = systemClock as Parameters<typeof serveControl>[0]['clock']): Promise<void> {
+async function serve(requests: Readonly<Record<string, ControlRequest>> = {}, clock: Clock = systemClock): Promise<void> {
   server = await serveControl({ statePath, requests: new Map(Object.entries(requests)), clock, log: log.log, metrics: noMetrics });
 }
 const echo: ControlRequest = async (args, progress) => {

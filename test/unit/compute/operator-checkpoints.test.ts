@@ -30,7 +30,7 @@ const remove = (one: Scene, args: Data = {}): Promise<Asked> => ask(one, 'delete
 
 /** Nothing is open in the journal, and how the last operation ended. */
 const outcomeOf = ({ node, uuid }: Scene): unknown => [node.deps.journal.unfinished().length, node.deps.journal.history(uuid).at(-1)?.outcome ?? null];
-const savesOf = ({ node }: Scene): string[] => node.sent().map(({ method, args }) => `${method} ${String((args as Data)['objmethod'] ?? '')}`).filter((text) => text.endsWith('save'));
+const savesOf = ({ node }: Scene): unknown[] => node.sent().map(({ args }) => args['objmethod']).filter((method) => method === 'save');
 
 describe('create', () => {
   test('makes a node that no image stands for, which the image duty leaves alone; Nova sees nothing of it', async () => {
