@@ -19,7 +19,7 @@ export const answerLine = z.union([
 ]);
 export type AnswerLine = z.infer<typeof answerLine>;
 
-/** One line to send; too long a one is an error of ours. */
+/** One line to send. */
 export const renderLine = (value: unknown): Uint8Array => Buffer.from(`${JSON.stringify(value)}\n`);
 
 const malformed = (what: string): AgentError => new AgentError('control-malformed', `what came over the control socket ${what}`);

@@ -62,7 +62,7 @@ const waysOut: Readonly<Record<string, string>> = {
 };
 
 /** The row of the server, if the operator may have something done to it now. AgentError `operator-refused`. */
-export async function rowFor(deps: ComputeDeps, context: RequestContext, uuid: InstanceUuid, needsSettledServer: boolean): Promise<NovaObjectOf<'Instance'>> {
+async function rowFor(deps: ComputeDeps, context: RequestContext, uuid: InstanceUuid, needsSettledServer: boolean): Promise<NovaObjectOf<'Instance'>> {
   const instance = await deps.conductor.instances.byUuid(context, uuid, powerAttributes).catch((error: unknown) => {
     throw isInstanceGone(error) ? operatorRefused(`Nova has no server ${uuid}`) : error;
   });

@@ -8,7 +8,7 @@ const uuid = z.custom<string>(isUuid, 'not a canonical UUID');
 const server = { instance: uuid.transform(parseInstanceUuid), checkpoint: uuid.transform(parseCheckpointId) };
 
 /** Why this is no name for a checkpoint, in words; null if it is one. What could be taken for an id, or for nothing at all, is none. */
-export function whyNoName(name: string): string | null {
+function whyNoName(name: string): string | null {
   if (!/^[!-~](?:[ -~]{0,62}[!-~])?$/.test(name)) return 'a name has 1 to 64 printable ASCII characters, and no space at its ends';
   return name === '-' || isUuid(name.toLowerCase()) ? 'a name is neither an id nor "-"' : null;
 }
