@@ -57,16 +57,27 @@ sub zfs_get {
 	missing($name) unless -e "$pool/$name/.properties";
 	my $out = '';
 	for my $each ($is_recursive ? tree($name) : ($name)) {
-		my $is_snapshot = $each =~ /@/;
-		my $own = $is_snapshot ? { type => 'snapshot' } : properties_of($each);
+		my $own = properties_of(place_of($each));
 		next unless $own; # it went while we looked
 		for my $key (split /,/, $wanted) {
-			my ($value, $source) = exists $own->{$key} ? ($own->{$key}, $key =~ /^(type|volsize|origin|creation)$/ ? '-' : 'local')
+			my ($value, $source) = exists $own->{$key} ? ($own->{$key}, $key =~ /^(type|volsize|origin|creation|createtxg)$/ ? '-' : 'local')
 				: $key eq 'volsize' || !exists $native{$key} ? ('-', '-') : ($native{$key}, '-');
 			$out .= "$each\t$key\t$value\t$source\n";
 		}
 	}
 	print $out;
+}
+
+# A snapshot is a folder in that of its dataset.
+sub place_of { my ($name) = @_; $name =~ s{\@}{/\@}; return $name; }
+
+sub take_snapshot {
+	my ($name, %values) = @_;
+	my ($of) = split /@/, $name;
+	my $origin = properties_of($of) or missing($of);
+	mkdir "$pool/" . place_of($name);
+	my $size = $origin->{volsize};
+	save_properties(place_of($name), { type => 'snapshot', creation => time, createtxg => time, (defined $size ? (volsize => $size) : ()), %values });
 }
 
 sub zfs {
@@ -83,7 +94,7 @@ sub zfs {
 	}
 	if ($verb eq 'get') { return zfs_get($is_recursive, @names); }
 	if ($verb eq 'create') { return make_dataset($names[0], %values, defined $size ? (type => 'volume', volsize => $size) : (type => 'filesystem')); }
-	if ($verb eq 'snapshot') { my ($of, $what) = split /@/, $names[0]; -d "$pool/$of" or missing($of); mkdir "$pool/$of/\@$what"; return; }
+	if ($verb eq 'snapshot') { take_snapshot($_, %values) for @names; return; }
 	if ($verb eq 'clone') {
 		my ($of) = split /@/, $names[0];
 		my $origin = properties_of($of) or missing($names[0]);
@@ -91,11 +102,11 @@ sub zfs {
 	}
 	if ($verb eq 'set') {
 		my $name = pop @names;
-		my $values = properties_of($name) or missing($name);
+		my $values = properties_of(place_of($name)) or missing($name);
 		for (@names) { my ($key, $value) = split /=/, $_, 2; $values->{$key} = $value; }
-		return save_properties($name, $values);
+		return save_properties(place_of($name), $values);
 	}
-	my ($from, $to) = @names;
+	my ($from, $to) = map { place_of($_) } @names;
 	-e "$pool/$from" or missing($from);
 	if ($verb eq 'rename') {
 		rename("$pool/$from", "$pool/$to") or fail(1, "cannot rename '$from': $!");

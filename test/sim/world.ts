@@ -4,7 +4,7 @@
  */
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { CheckpointMemory, DiskBus, DiskRole } from '../../src/storage/index.js';
+import type { CheckpointKeeping, CheckpointMemory, DiskBus, DiskRole } from '../../src/storage/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
@@ -87,7 +87,7 @@ export interface World {
   /** Glance's images but the one that everybody boots from. */
   readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null; properties?: Readonly<Record<string, string>> }>;
   /** id → a node of the checkpoint tree. */
-  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> }>;
+  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> } & CheckpointKeeping>;
   /** instance → the node that its disks descend from. */
   readonly currentNodes: Map<InstanceUuid, string>;
   /** operation → whose disk is kept for it */
