@@ -4,7 +4,7 @@
  * of its own server there. Ids in the properties are looked up in the server's own tree and nowhere else, so made-up ones lead to nothing.
  */
 import { AgentError } from '../lib/errors.js';
-import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId } from '../lib/ids.js';
+import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceImage } from '../openstack/index.js';
@@ -82,12 +82,17 @@ export async function memoryOfImage(
   deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: string, image: GlanceImage, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
 ): Promise<CheckpointMemory | null> {
   if (image.properties[asked] !== 'full' || (node.memory === null && node.guest === 'off')) return null;
-  const uuid = parseInstanceUuid(instance);
-  const why = node.memory === null
-    ? 'it was made without memory'
-    : ((isUnderWay ? null : whyOtherDisks(node, await deps.storage.disks(uuid))) ?? (await deps.driver.whyNoReturn(uuid, node.id, node.memory, signal)));
+  const why = await whyNoMemory(deps, parseInstanceUuid(instance), node, { isUnderWay, signal });
   if (why !== null) throw checkpointRefused(image.id, `${why}; with the property ${asked}=disk on the image the server goes to its disks alone`);
   return node.memory;
+}
+
+/** Why the guest cannot go on from the node's memory, in a sentence without an end; null if it can. Touches nothing. `isUnderWay` as above. */
+export async function whyNoMemory(
+  deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: InstanceUuid, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
+): Promise<string | null> {
+  if (node.memory === null) return 'it was made without memory';
+  return (isUnderWay ? null : whyOtherDisks(node, await deps.storage.disks(instance))) ?? (await deps.driver.whyNoReturn(instance, node.id, node.memory, signal));
 }
 
 /** A guest that goes on remembers how large its disks are. */
@@ -120,8 +125,10 @@ export async function refuseWithInside(deps: Pick<ComputeDeps, 'storage'>, insta
 
 /** AgentError `checkpoints-in-the-way` if the server has nodes, which are lost with its disks here; `what` begins the sentence. */
 export async function refuseWithCheckpoints(deps: Pick<ComputeDeps, 'storage'>, instance: string, what: string): Promise<void> {
-  const { length } = await deps.storage.checkpoints(parseInstanceUuid(instance));
-  if (length === 0) return;
-  const reason = `${what} would lose ${length} ${length === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; delete their images first`;
+  const nodes = await deps.storage.checkpoints(parseInstanceUuid(instance));
+  if (nodes.length === 0) return;
+  const operators = nodes.filter(({ keeper }) => keeper === 'operator').length;
+  const wayOut = operators === 0 ? 'delete their images first' : `delete their images first, and let the operator of the host delete the ${operators} that he has made`;
+  const reason = `${what} would lose ${nodes.length} ${nodes.length === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; ${operators === nodes.length ? 'the operator of the host has made them and can delete them' : wayOut}`;
   throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
 }

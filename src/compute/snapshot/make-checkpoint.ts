@@ -4,10 +4,11 @@
  */
 import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
+import { runSteps } from '../../journal/index.js';
 import { checkpointIdOf, checkpointProperties, checkpointRefused, renderCheckpoint, type CheckpointKind } from '../checkpoint-image.js';
 import { dropCheckpoint } from '../drop-checkpoint.js';
 import { showIfLeftSaved } from './bring-back.js';
-import { keepCheckpoint, type KeptNode } from './keep-checkpoint.js';
+import { keepCheckpoint, type KeptNode, type NodeWork } from './keep-checkpoint.js';
 import { attributesOf, refuseUnquiesced, type ImageWork } from './make-image.js';
 import { uploadDisk } from './upload-disk.js';
 
@@ -22,7 +23,7 @@ export async function makeCheckpoint(work: ImageWork, kind: CheckpointKind): Pro
   await refuseOtherDisks(work, kind);
   let kept: KeptNode;
   try {
-    kept = await keepCheckpoint(work, kind);
+    kept = await keepCheckpoint(nodeOf(work), kind);
     await describeNode(work, kept);
   } catch (error) {
     await dropNode(work);
@@ -33,6 +34,12 @@ export async function makeCheckpoint(work: ImageWork, kind: CheckpointKind): Pro
   }
   log.info({ image, checkpoint: checkpointIdOf(image), kind, stopMs: kept.stopMs }, 'checkpoint made');
 }
+
+const nodeOf = ({ id, deps, instance, image, signal, chainKind = null }: ImageWork): NodeWork => ({
+  deps, instance, chainKind, checkpoint: checkpointIdOf(image), keeping: { keeper: 'nova', name: null },
+  run: (steps) => runSteps(deps.journal, id, steps, signal),
+  refused: (reason) => checkpointRefused(image, `${reason}; bhyve_checkpoint=disk makes one of the disks alone`),
+});
 
 /** What the disks of the server cannot do. Nothing was touched. */
 async function refuseOtherDisks({ deps, instance, image, chainKind = null }: ImageWork, kind: CheckpointKind): Promise<void> {

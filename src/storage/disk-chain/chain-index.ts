@@ -5,6 +5,7 @@ import { AgentError } from '../../lib/errors.js';
 import { isUuid, type CheckpointId } from '../../lib/ids.js';
 import { isPlainName, type ChainPlaces } from './read-chain.js';
 import { damaged } from './read-header.js';
+import type { CheckpointPurpose } from './types.js';
 
 /** Raise it when an older agent would do harm. */
 const VERSION = 1;
@@ -14,7 +15,10 @@ const Id = z.string().refine(isUuid).transform((id) => id as CheckpointId);
 
 const Kind = z.enum(['external', 'internal']);
 const Guest = z.enum(['running', 'off']);
-const Purpose = z.enum(['checkpoint', 'copy']);
+const Purpose = z.strictObject({ use: z.enum(['checkpoint', 'copy']), keeper: z.enum(['nova', 'operator']), name: z.string().nullable() });
+
+/** Of a node that nobody says more about. */
+export const novas: CheckpointPurpose = { use: 'checkpoint', keeper: 'nova', name: null };
 
 const Index = z.strictObject({
   version: z.literal(VERSION),

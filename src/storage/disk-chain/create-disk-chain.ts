@@ -3,7 +3,7 @@ import { Mutex } from 'async-mutex';
 import { join } from 'node:path';
 import { AgentError, codeOf } from '../../lib/errors.js';
 import type { CheckpointId } from '../../lib/ids.js';
-import { readIndex, withNode, writeIndex, type ChainIndex } from './chain-index.js';
+import { novas, readIndex, withNode, writeIndex, type ChainIndex } from './chain-index.js';
 import { addOverlay, indexOfStopped, leaving, refusal, requireIndex, requireName, without, type DiskChainOptions, type Work } from './chain-work.js';
 import { forgetKept, goBack, keep } from './kept-state.js';
 import { noteLive, settleLive } from './live-checkpoint.js';
@@ -23,7 +23,7 @@ export function createDiskChain(options: DiskChainOptions): DiskChain {
   const alone = <Args extends unknown[], T>(operation: (work: Work, ...args: Args) => Promise<T>) => (...args: Args): Promise<T> => mutex.runExclusive(() => operation(work, ...args));
   return {
     create: alone(create), look: alone(look), grow: alone(grow), restore: alone(restore), remove: alone(remove), flatten: alone(flatten),
-    checkpoint: alone(async (_work, id, kind, purpose = 'checkpoint') => (kind === 'external' ? checkpointOutside(work, id, purpose) : checkpointInside(work, id, purpose))),
+    checkpoint: alone(async (_work, id, kind, purpose = novas) => (kind === 'external' ? checkpointOutside(work, id, purpose) : checkpointInside(work, id, purpose))),
     pathOf: alone(pathOf),
     requireRoom: alone(async (_work, kind) => void (await requireRoom(work, await requireIndex(work.places), kind))),
     checkpointRunning: alone(checkpointRunning), replace: alone(replace), fill: alone(fill),
@@ -76,7 +76,7 @@ async function checkpointInside(work: Work, id: CheckpointId, purpose: Checkpoin
 }
 
 /** bhyve names the overlay, and the snapshot, after the checkpoint: nothing of that name may be there. */
-async function checkpointRunning(work: Work, id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>, purpose: CheckpointPurpose = 'checkpoint'): Promise<void> {
+async function checkpointRunning(work: Work, id: CheckpointId, kind: CheckpointKind, ask: () => Promise<void>, purpose: CheckpointPurpose = novas): Promise<void> {
   const { places } = work;
   const index = await requireIndex(places);
   if (index.nodes.some((node) => node.id === id)) return;

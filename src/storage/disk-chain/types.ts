@@ -18,13 +18,15 @@
  * that is too long. Formats are always given to qemu-img and never guessed.
  */
 import type { CheckpointId } from '../../lib/ids.js';
-import type { ChainKind } from '../types.js';
+import type { ChainKind, CheckpointKeeping } from '../types.js';
 
 /** An overlay of its own, or a snapshot inside the active file. */
 export type CheckpointKind = ChainKind;
 
-/** `copy`: kept for a while to be read, as an image that is made of the disk; no checkpoint to its user. */
-export type CheckpointPurpose = 'checkpoint' | 'copy';
+/** What a node is for. `copy`: kept for a while to be read, as an image that is made of the disk; no checkpoint to its user. */
+export interface CheckpointPurpose extends CheckpointKeeping {
+  readonly use: 'checkpoint' | 'copy';
+}
 
 /** A snapshot in the table of a qcow2 file. */
 export interface InternalSnapshot { readonly id: string; readonly name: string }

@@ -11,9 +11,9 @@ import { chainsOf, eachGoodChain, type SeenChain } from './each-chain.js';
 type Checkpoints = Pick<NodeStorage, 'createCheckpoint' | 'checkpoints' | 'restoreCheckpoint' | 'deleteCheckpoint' | 'instancesWithCheckpoints' | 'tidyCheckpoints'>;
 
 export const createChainCheckpoints = (deps: ChainDisksDeps): Checkpoints => ({
-  async createCheckpoint(instance, id, _guest, memory = null, kind = null) {
+  async createCheckpoint(instance, id, _guest, memory = null, keeping = { keeper: 'nova', name: null }, kind = null) {
     if (memory !== null) throw new AgentError('disk-chain-refused', 'a checkpoint of qcow2 disks has no memory: make one of the disks');
-    await makeNode(deps, instance, { id, kind: kind ?? (await presentKind(deps, instance)), purpose: 'checkpoint' });
+    await makeNode(deps, instance, { id, kind: kind ?? (await presentKind(deps, instance)), purpose: { use: 'checkpoint', ...keeping } });
   },
   checkpoints: (instance) => checkpoints(deps, instance),
   restoreCheckpoint: (instance, id, madeFor) => restore(deps, instance, id, madeFor),
@@ -37,11 +37,11 @@ async function checkpoints({ chains, host }: ChainDisksDeps, instance: InstanceU
   const root = disks.find(({ role }) => role === 'root');
   if (root === undefined) return [];
   const current = nearestCheckpoint(root.view.nodes, root.view.current);
-  return Promise.all(root.view.nodes.filter(({ purpose }) => purpose === 'checkpoint').map(async (node): Promise<CheckpointNode> => {
+  return Promise.all(root.view.nodes.filter(({ purpose }) => purpose.use === 'checkpoint').map(async (node): Promise<CheckpointNode> => {
     const parts = disks.flatMap((disk) => disk.view.nodes.filter(({ id }) => id === node.id).map((part) => fileOf(disk, part)));
     const sizes = await Promise.all(parts.map(async ({ path }) => (node.kind === 'internal' ? 0n : host.files.sizeBytes(path))));
     return {
-      id: node.id, parent: nearestCheckpoint(root.view.nodes, node.parent), at: node.at, guest: node.guest, memory: null,
+      id: node.id, parent: nearestCheckpoint(root.view.nodes, node.parent), at: node.at, guest: node.guest, memory: null, keeper: node.purpose.keeper, name: node.purpose.name,
       roles: disks.filter(({ view }) => view.nodes.some(({ id }) => id === node.id)).map(({ role }) => role),
       bytes: parts.reduce((sum, { virtualBytes }) => sum + virtualBytes, 0n), usedBytes: sizes.reduce((sum: bigint, size) => sum + (size ?? 0n), 0n),
       image: imageBelow(root, fileOf(root, node)), kind: node.kind, isCurrent: node.id === current,
@@ -60,7 +60,7 @@ function fileOf(disk: SeenChain, { file }: ChainNode): ChainFile {
 /** A copy that is read for an image is no node to its user. */
 function nearestCheckpoint(nodes: readonly ChainNode[], from: CheckpointId | null): CheckpointId | null {
   const node = nodes.find(({ id }) => id === from);
-  return node === undefined || node.purpose === 'checkpoint' ? (node?.id ?? null) : nearestCheckpoint(nodes, node.parent);
+  return node === undefined || node.purpose.use === 'checkpoint' ? (node?.id ?? null) : nearestCheckpoint(nodes, node.parent);
 }
 
 /** The image that a file rests on in the end. Backing files are ours, and no chain goes in a circle (read-chain.ts). */
@@ -74,7 +74,7 @@ function imageBelow(disk: SeenChain, file: ChainFile): CheckpointNode['image'] {
 /** The root disk is the last: whoever is interrupted finds by it that there is something left to do. The guest is down. */
 async function restore(deps: ChainDisksDeps, instance: InstanceUuid, id: CheckpointId, madeFor: string): Promise<void> {
   const disks = await chainsOf(deps.chains, instance);
-  const has = ({ view }: SeenChain): boolean => view.nodes.some((node) => node.id === id && node.purpose === 'checkpoint');
+  const has = ({ view }: SeenChain): boolean => view.nodes.some((node) => node.id === id && node.purpose.use === 'checkpoint');
   const root = disks.find(({ role }) => role === 'root');
   if (root === undefined || !has(root)) throw new AgentError('checkpoint-missing', 'this host has no such checkpoint of the server', { details: { instance, checkpoint: id } });
   for (const disk of [...disks.filter((one) => one !== root && has(one)), root]) await disk.chain.restore(id, madeFor);

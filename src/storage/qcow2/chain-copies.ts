@@ -23,7 +23,7 @@ export function createChainCopies(deps: ChainDisksDeps): Copies {
     await dropNode(deps, instance, nodeOf(operation));
   };
   return {
-    takeSnapshot: (instance, operation) => makeNode(deps, instance, { id: nodeOf(operation), kind: 'external', purpose: 'copy' }),
+    takeSnapshot: (instance, operation) => makeNode(deps, instance, { id: nodeOf(operation), kind: 'external', purpose: { use: 'copy', keeper: 'nova', name: null } }),
     async openSnapshot(instance, operation, { format, isCompressed, signal }) {
       const path = await chains.chain(instance, 'root').pathOf(nodeOf(operation));
       const file = fileOf(operation);
@@ -37,7 +37,7 @@ export function createChainCopies(deps: ChainDisksDeps): Copies {
     async dropLeftSnapshots(isOpen) {
       let dropped = 0;
       for await (const { instance, role, view } of eachGoodChain(deps, chains)) {
-        for (const { id } of role === 'root' ? view.nodes.filter(({ purpose }) => purpose === 'copy') : []) {
+        for (const { id } of role === 'root' ? view.nodes.filter(({ purpose }) => purpose.use === 'copy') : []) {
           const operation = parseOperationId(id);
           if (isOpen(operation)) continue; // asked late: an operation that began while we listed is open
           try {

@@ -246,7 +246,7 @@ describe.skipIf(!hasTools)('servers on qcow2 disks', () => {
     await write(1);
     await write(1, 'eph0');
     await start();
-    await storage.createCheckpoint(ONE, A, 'running', null, kind);
+    await storage.createCheckpoint(ONE, A, 'running', null, { keeper: 'operator', name: 'mine' }, kind);
     await write(2);
     await write(2, 'eph0');
     await storage.createCheckpoint(ONE, B, 'running');
@@ -254,7 +254,7 @@ describe.skipIf(!hasTools)('servers on qcow2 disks', () => {
     expect(running.get(ONE)!.next).toEqual(running.get(ONE)!.open);
     expect([...running.get(ONE)!.open.values()]).toEqual((await storage.disks(ONE)).map(({ devicePath }) => devicePath));
     expect(await storage.checkpoints(ONE)).toMatchObject([
-      { id: A, parent: null, guest: 'running', memory: null, roles: ['root', 'eph0'], bytes: BigInt(12 * MiB), image: IMAGE, isCurrent: false }, { id: B, parent: A, isCurrent: true },
+      { id: A, parent: null, guest: 'running', memory: null, keeper: 'operator', name: 'mine', roles: ['root', 'eph0'], bytes: BigInt(12 * MiB), image: IMAGE, isCurrent: false }, { id: B, parent: A, isCurrent: true, keeper: 'nova', name: null },
     ]);
     stop();
     await storage.restoreCheckpoint(ONE, A, 'back');
@@ -313,11 +313,11 @@ describe.skipIf(!hasTools)('servers on qcow2 disks', () => {
 
   test('kinds are not mixed, and what a checkpoint inside a disk forbids is refused before anything is touched', async () => {
     await boot();
-    await storage.createCheckpoint(ONE, A, 'off', null, 'internal');
+    await storage.createCheckpoint(ONE, A, 'off', null, undefined, 'internal');
     await ensure(OTHER, 34);
     const before = files();
     for (const work of [
-      () => storage.createCheckpoint(ONE, B, 'off', null, 'external'), () => storage.keepDisks(ONE, MOVE), () => storage.takeSnapshot(ONE, OPERATION),
+      () => storage.createCheckpoint(ONE, B, 'off', null, undefined, 'external'), () => storage.keepDisks(ONE, MOVE), () => storage.takeSnapshot(ONE, OPERATION),
       () => storage.replaceFromImage(ONE, 'root', OTHER, null, 'rebuild-1'), () => storage.createCheckpoint(ONE, B, 'off', { sum: 'x', bytes: 1n }),
     ]) expect((await refusal(work()))[0]).toBe('disk-chain-refused');
     expect([files(), await reads(), (await storage.checkpoints(ONE)).map(({ id }) => id)]).toEqual([before, [17, 17], [A]]);

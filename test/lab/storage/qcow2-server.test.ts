@@ -142,7 +142,7 @@ test('checkpoints inside its disks, and an image made of it, leave the guest run
   await start();
   await isUp(2);
 
-  await storage.createCheckpoint(instance, B, 'running', null, 'internal');
+  await storage.createCheckpoint(instance, B, 'running', null, undefined, 'internal');
   await countsOn();
   expect([pathsInConfig(), saves()]).toEqual([(await storage.disks(instance)).map(({ devicePath }) => devicePath), []]);
   await driver.stop(instance, { graceMs: 60_000, retryMs: 10_000 });

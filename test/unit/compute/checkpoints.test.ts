@@ -38,7 +38,7 @@ describe('a checkpoint', () => {
     node.deps.storage.formOf = async () => 'qcow2';
     const kinds: unknown[] = [];
     node.deps.storage.createCheckpoint = async (...args) => {
-      kinds.push(args[4]);
+      kinds.push(args[5]);
       throw new AgentError('disk-chain-refused', 'the disk has external checkpoints: delete them first');
     };
     node.image = asked({ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'internal' });
