@@ -7,7 +7,7 @@ import type { Logger, Metrics } from './observe/index.js';
 import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, createVendorDataClient, type GlanceClient, type NeutronClient, type PlacementClient, type Session, type VendorDataClient } from './openstack/index.js';
 import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
-import { createStorage, type NodeStorage } from './storage/index.js';
+import { createStorage, type ChainGuests, type NodeStorage } from './storage/index.js';
 import { createBhyveDriver, runSelfTest, type HypervisorDriver, type SelfTestReport } from './virt/index.js';
 
 const clock = systemClock;
@@ -31,10 +31,14 @@ export function makeNode(config: Config, log: Logger, metrics: Metrics): NodePar
   };
   const driver = createBhyveDriver({
     ...common, hypervisorHostname: main.host, serial: serialOptionsOf(config), consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB, mayRestore: bhyve.save_restore !== 'off', needsSandbox: bhyve.save_restore === 'sandboxed',
+    hasSataDisksOnly: bhyve.disk_format === 'qcow2',
   });
   const limit = config.compute.max_concurrent_disk_ops;
+  const guests: ChainGuests = {
+    isRunning: async (instance) => (await driver.state(instance)).kind === 'running', moveDisks: driver.moveDisks, checkpointDisks: driver.checkpointDisks,
+  };
   const storage = createStorage({
-    host, clock, log: log.child({ part: 'storage' }), metrics, root: zfs.root, scratch: `${main.state_path}/scratch`, ...(limit > 0 ? { limits: { maxConversions: limit } } : {}),
+    chains: { folder: `${main.state_path}/chains`, newDisks: bhyve.disk_format, guests }, host, clock, log: log.child({ part: 'storage' }), metrics, root: zfs.root, scratch: `${main.state_path}/scratch`, ...(limit > 0 ? { limits: { maxConversions: limit } } : {}),
   });
   return { host, driver, storage, selfTest: (note, signal) => runSelfTest({ ...common, note, signal, claim: claimFolder }) };
 }

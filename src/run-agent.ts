@@ -24,6 +24,7 @@ import { createConfigDriveWriter } from './storage/index.js';
 import { computeOptionsOf, resourceOptionsOf } from './options.js';
 import { readVendorData } from './vendor-data.js';
 import { makeNotifications, openNotifiers } from './notification-parts.js';
+import { refuseFormatWithoutReader } from './disk-format.js';
 import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
 import { dutiesOf } from './duties.js';
 import { runHeartbeat, startDuties } from './periodic/index.js';
@@ -65,6 +66,7 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
       node.storage.prepare(),
       cloud.conductor.waitUntilAlive(bothSignals),
     ]);
+    refuseFormatWithoutReader(config, capabilities);
     log.info({ release: capabilities.release, architecture: capabilities.architecture }, 'host is usable');
     const run = await serve(options, node, { ...cloud, notifiers }, stopping);
     log.info({ ms: Math.round(clock.monotonicMs() - startedMs) }, 'serving');

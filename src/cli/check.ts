@@ -68,6 +68,14 @@ async function checkStorage(node: NodeView, root: string): Promise<CheckLine[]> 
   }
 }
 
+function checkDiskFormat({ config }: LoadedConfig, capabilities: HostCapabilities | null): CheckLine[] {
+  if (config.bhyve.disk_format === 'raw' || capabilities === null) return [];
+  const path = `${config.DEFAULT.state_path}/chains`;
+  return capabilities.hasLibvdsk
+    ? [line('storage', 'disk_format', 'ok', `new servers get qcow2 files in ${path}`)]
+    : [line('storage', 'disk_format', 'no', 'qcow2, and bhyve opens raw disks only', 'set [bhyve] disk_format to raw, or install a bhyve with libvdsk')];
+}
+
 async function checkNetwork(node: NodeView, { l2_agent: l2 }: LoadedConfig['config']): Promise<CheckLine[]> {
   if (!l2.enabled) return [line('network', 'l2 agent', 'note', 'off', 'another agent must wire the ports of this host; or set [l2_agent] enabled')];
   const lines: CheckLine[] = [];
@@ -112,7 +120,7 @@ const word: Readonly<Record<Verdict, string>> = { ok: 'ok', note: 'note', limit:
 export async function checkNode(node: NodeView, loaded: LoadedConfig, options: { json: boolean; online: boolean }, output: Output): Promise<number> {
   const host = await checkHost(node);
   const lines = [
-    ...checkConfig(loaded), ...host.lines, ...(await checkTools(node)), ...(await checkStorage(node, loaded.config.zfs.root)),
+    ...checkConfig(loaded), ...host.lines, ...(await checkTools(node)), ...(await checkStorage(node, loaded.config.zfs.root)), ...checkDiskFormat(loaded, host.capabilities),
     ...(await checkNetwork(node, loaded.config)), ...(options.online ? await checkCloud(node) : []),
   ];
   const isUsable = lines.every(({ verdict }) => verdict !== 'no');

@@ -49,7 +49,7 @@ function renderDetails(details: Details): string {
   const section = (title: string, head: readonly string[], rows: readonly (readonly string[])[]): void => {
     if (rows.length > 0) sections.push(`${title}\n${renderTable(head, rows)}`);
   };
-  section('Disks', ['role', 'size', 'dataset', 'device'], details.disks.map((disk) => [disk.role, formatBytes(disk.bytes), disk.dataset, disk.devicePath]));
+  section('Disks', ['role', 'size', 'dataset', 'device or file'], details.disks.map((disk) => [disk.role, formatBytes(disk.bytes), disk.dataset ?? '-', disk.devicePath]));
   section('Taps', ['tap', 'port', 'mac', 'mtu'], tapRows(details));
   section('PCI slots', ['slot', 'device'], Object.entries(details.slots).map(([device, slot]) => [slot, device]));
   section('Journal', ['accepted', 'operation', 'request', 'outcome', 'steps'], details.history.map((operation) => [

@@ -51,7 +51,10 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   byMethods('set the admin password of a running server', 'set_admin_password'),
   // disks and images
   works('images in raw, qcow2, VMDK, VDI, VHD, ISO', 'inspected before any converter sees them; minus [compute] image_type_exclude_list'),
-  refused('disks of servers as qcow2 files, and their checkpoints by libvdsk', 'not supported by this host yet; a bhyve with libvdsk is found and has the trait CUSTOM_BHYVE_LIBVDSK, its servers have raw disks like all others'),
+  { what: 'disks of servers as qcow2 files ([bhyve] disk_format=qcow2)', availability: { status: 'needs-host-feature',
+    reason: 'a bhyve with libvdsk (trait CUSTOM_BHYVE_LIBVDSK); on SATA only, so an image or a flavor that insists on virtio or NVMe is refused; a server keeps the form that it was made with; no suspend, no memory in checkpoints; for a checkpoint and an image of a running server its guest stands still while bhyve saves its memory, which is thrown away' } },
+  { what: 'checkpoints of qcow2 disks inside or outside of them (image property bhyve_checkpoint_kind=internal or external)', availability: { status: 'needs-host-feature',
+    reason: 'a bhyve with libvdsk, else with the server off; external ones unless asked for; one kind at a time; with internal ones no resize, no rebuild to another image and no snapshot' } },
   works('ephemeral and swap disks', 'ephemeral ones begin empty unless the user or default_ephemeral_format names vfat, ext2, ext3 or ext4 (the last three need mke2fs)'),
   works('boot from an ISO image', 'the image is the CD; ephemeral disks are what an installer finds'),
   refused('boot from volume', 'Cinder volumes are not supported by this host yet'),

@@ -8,13 +8,15 @@ import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId, type I
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceImage } from '../openstack/index.js';
-import type { CheckpointMemory, CheckpointNode, DiskInfo } from '../storage/index.js';
+import type { ChainKind, CheckpointMemory, CheckpointNode, DiskInfo } from '../storage/index.js';
 import type { ComputeDeps } from './deps.js';
 
 type Properties = Readonly<Record<string, string>>;
 
 const asked = 'bhyve_checkpoint';
 const store = 'bhyve_checkpoint_store';
+/** Of disks that are qcow2 files: overlays, or snapshots inside. */
+const chainKind = 'bhyve_checkpoint_kind';
 /** Says which node the image stands for. */
 const idKey = 'bhyve_checkpoint_id';
 const hostKey = 'bhyve_checkpoint_host';
@@ -35,6 +37,13 @@ export function checkpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'pr
   if (where === 'glance') throw checkpointRefused(id, `${store}=glance is not supported by this host yet; leave it out: the checkpoint then stays on this host`);
   if (where !== 'local') throw checkpointRefused(id, `${store} is local or glance, not ${where}`);
   return kind;
+}
+
+/** How the checkpoint of qcow2 disks is to be made; null: as the host does it. AgentError `checkpoint-refused` for another word. */
+export function chainKindAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): ChainKind | null {
+  const kind = properties[chainKind];
+  if (kind === undefined || kind === 'external' || kind === 'internal') return kind ?? null;
+  throw checkpointRefused(id, `${chainKind} is external or internal, not ${kind}`);
 }
 
 /** Whether the image stands for a node, here or elsewhere. */
@@ -105,6 +114,13 @@ export function returnToImage(instance: NovaObjectOf<'Instance'>, node: Checkpoi
   instance.set('image_ref', node.image ?? before ?? instance.get('image_ref'));
   const kept = Object.entries(instance.get('system_metadata')).filter(([key]) => !key.startsWith(`image_${asked}`));
   instance.set('system_metadata', Object.fromEntries(kept));
+}
+
+/** AgentError `checkpoints-in-the-way` if the server has nodes inside its qcow2 disks, which stay with the files that they are in; `what` begins the sentence. */
+export async function refuseWithInside(deps: Pick<ComputeDeps, 'storage'>, instance: string, what: string): Promise<void> {
+  if (!(await deps.storage.checkpoints(parseInstanceUuid(instance))).some(({ kind }) => kind === 'internal')) return;
+  const reason = `${what} is not possible while the server has checkpoints inside its disks (bhyve_checkpoint_kind=internal); delete their images first`;
+  throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
 }
 
 /** AgentError `checkpoints-in-the-way` if the server has nodes, which are lost with its disks here; `what` begins the sentence. */

@@ -4,6 +4,7 @@ import { parseImageId } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceImage } from '../openstack/index.js';
+import type { NodeStorage } from '../storage/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { checkpointRefused, isCheckpointImage } from './checkpoint-image.js';
 import type { ComputeDeps } from './deps.js';
@@ -39,7 +40,7 @@ export function refuseUnfit(flavor: NovaObjectOf<'Flavor'>, image: GlanceImage):
   throw new AgentError('flavor-too-small', "the flavor's disk is below the image's min_disk", { wire: novaFaults.flavorDiskSmallerThanMinDisk(rootBytes, minBytes) });
 }
 
-/** Downloads and inspects it unless it is in the cache. */
-export async function cacheImage(deps: Pick<ComputeDeps, 'glance' | 'storage'>, context: RequestContext, image: GlanceImage, options: { maxBytes: bigint | null; signal: AbortSignal }): Promise<void> {
+/** Downloads and inspects it unless it is in the cache, in the form that the disks of the server have that it is `for`. */
+export async function cacheImage(deps: Pick<ComputeDeps, 'glance' | 'storage'>, context: RequestContext, image: GlanceImage, options: Parameters<NodeStorage['ensureImage']>[2]): Promise<void> {
   await deps.storage.ensureImage(image, (signal) => deps.glance.download(context, parseImageId(image.id), signal), options);
 }

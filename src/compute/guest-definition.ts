@@ -16,7 +16,7 @@ export interface DefinitionInput {
   readonly configDrivePath: string | null;
   /** Whether guests on this host have screens at all; the image may want none. */
   readonly hasVnc: boolean;
-  readonly capabilities: Pick<HostCapabilities, 'deviceModels'>;
+  readonly capabilities: Pick<HostCapabilities, 'deviceModels' | 'hasLibvdsk'>;
   /** How a rescue disk is attached (image properties hw_rescue_bus and hw_rescue_device of the rescue image); as the other disks if left out. */
   readonly rescue?: Pick<GuestDisk, 'bus' | 'kind'>;
 }
@@ -45,6 +45,10 @@ export function guestDefinition(input: DefinitionInput): GuestDefinition {
   const flavor = instance.get('flavor');
   const shape = machineShape(shapeFacts(instance, input.capabilities));
   if (input.disks.length === 0) throw new AgentError('disk-missing', 'the instance has no disks on this host', { details: { instance: uuid } });
+  if (!input.capabilities.hasLibvdsk && input.disks.some(({ form }) => form === 'qcow2')) {
+    // It would see the file instead of the disk in it, and write into it.
+    throw new AgentError('host-unusable', "the server's disks are qcow2 files, and the bhyve of this host has no libvdsk to open them", { details: { instance: uuid } });
+  }
   return {
     instance: uuid,
     name: guestName(input.nameTemplate, instance.get('id'), uuid),

@@ -32,7 +32,8 @@ async function suspend({ id, args: { instance }, context, deps, signal, log }: O
   const uuid = parseInstanceUuid(instance.get('uuid'));
   await deps.conductor.instances.load(context, instance, ['system_metadata']);
   if ((await deps.driver.state(uuid)).kind === 'running') {
-    const why = await deps.driver.whyNoSuspend(uuid);
+    const isHeldByNobody = (await deps.storage.formOf(uuid)) === 'qcow2';
+    const why = isHeldByNobody ? 'its disks are qcow2 files, which nothing holds still for its memory' : await deps.driver.whyNoSuspend(uuid);
     if (why !== null) {
       log.info({ outcome: 'refused', why }, 'request refused');
       const { status, reason } = deps.driver.capabilities.saveRestore;

@@ -7,10 +7,13 @@ import { AgentError, codeOf } from '../lib/errors.js';
 import type { Host, RunOptions, RunResult } from '../host/index.js';
 import { type Inspection } from './image-inspector/inspect.js';
 import { require } from './image-inspector/reader.js';
+import type { DiskForm } from './types.js';
 
 /** As Nova limits `qemu-img info`. */
 const INFO = { cpuSeconds: 30, memoryMiB: 1024, timeoutMs: 60_000 } as const;
 const INFO_BYTES = 1024 * 1024;
+/** qemu-img's own; all files of a chain have one. */
+const CLUSTER_BYTES = 65_536;
 
 export interface ConverterLimits {
   readonly cpuSeconds: number;
@@ -63,14 +66,26 @@ export async function convertOnto(host: Host, path: string, format: string, devi
   await runLimited(host, limits, ['convert', '-f', format, '-O', 'raw', '-n', '--target-is-zero', '-t', 'writeback', path, device], { signal });
 }
 
-/** Writes what is on `device` into a qcow2 file, without its zeros. The format of what is read is never guessed: a guest may write any header onto its disk. */
-export async function writeQcow2(host: Host, device: string, path: string, options: ConverterLimits & { isCompressed: boolean }, signal: AbortSignal): Promise<void> {
+/** What an image of a cache or of a disk is made of: a raw device or file, or a qcow2 file of ours with those below it. */
+export interface DiskSource { readonly path: string; readonly form: DiskForm }
+
+/**
+ * Writes a disk into a file of its own, without its zeros. The format of what is read is never guessed: a guest may write any header onto its disk. AgentError
+ * `disk-not-converted`.
+ */
+export async function writeDiskFile(host: Host, source: DiskSource, target: DiskSource, options: ConverterLimits & { isCompressed: boolean }, signal: AbortSignal): Promise<void> {
+  const isCompressed = options.isCompressed && target.form === 'qcow2';
   try {
-    await runLimited(host, options, ['convert', '-f', 'raw', '-O', 'qcow2', ...(options.isCompressed ? ['-c'] : []), device, path], { signal });
+    await runLimited(host, options, ['convert', '-f', source.form, '-O', target.form, ...(isCompressed ? ['-c'] : []), source.path, target.path], { signal });
   } catch (cause) {
     if (codeOf(cause) !== 'image-unacceptable' && codeOf(cause) !== 'zfs-out-of-space') throw cause;
-    throw new AgentError('disk-not-converted', 'the disk could not be written as qcow2 within the limits and the space of this host', { cause, retry: 'later' });
+    throw new AgentError('disk-not-converted', `the disk could not be written as ${target.form} within the limits and the space of this host`, { cause, retry: 'later' });
   }
+}
+
+/** Writes an image that was inspected into a new qcow2 file that rests on nothing, as disk-chain/ wants it. */
+export async function convertToQcow2(host: Host, path: string, format: string, target: string, limits: ConverterLimits, signal: AbortSignal): Promise<void> {
+  await runLimited(host, limits, ['convert', '-f', format, '-O', 'qcow2', '-o', `compat=1.1,lazy_refcounts=off,cluster_size=${CLUSTER_BYTES}`, path, target], { signal });
 }
 
 /** A refusal by qemu-img itself (exit 1) or by a limit (a signal) is about the image, not about the host. */

@@ -2,21 +2,23 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
-import type { ImageId } from '../lib/ids.js';
+import type { ImageId, InstanceUuid } from '../lib/ids.js';
 import { KeyedMutex } from '../lib/keyed-mutex.js';
 import type { Host } from '../host/index.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import { layoutOf, type Layout } from './dataset-names.js';
 import { createCheckpoints } from './checkpoints/create-checkpoints.js';
 import { createDiskSnapshots } from './disk-snapshots.js';
-import { createImageCache } from './image-cache.js';
-import { createImageStore } from './image-store.js';
+import { createImageCache, type ImageCache } from './image-cache.js';
+import { createImageStore, type ImageStore, type ListedImage } from './image-store.js';
 import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } from './marks.js';
 import { containerProperties, createInstanceDisks } from './instance-disks.js';
 import { createKeptDisks } from './kept-disks.js';
 import { createDiskReplacements } from './replace-disk.js';
 import { createStillDisks } from './still-disks.js';
-import type { NodeStorage } from './types.js';
+import { createChainStorage } from './qcow2/create-chain-storage.js';
+import { disksByForm, type DiskStorage } from './by-form.js';
+import type { ChainGuests, DiskForm, NodeStorage } from './types.js';
 import { createZfs, type Properties, type Zfs } from './zfs.js';
 
 export interface StorageLimits {
@@ -50,6 +52,14 @@ export interface StorageOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly limits?: Partial<StorageLimits>;
+  /** Left out: all disks are zvols, and qcow2 disks that are there are not looked at. */
+  readonly chains?: {
+    /** Absolute path of the folder of qcow2 disks. */
+    readonly folder: string;
+    /** What new instances get. */
+    readonly newDisks: DiskForm;
+    readonly guests: ChainGuests;
+  };
 }
 
 /** AgentError `zfs-bad-root` if the root's name is not plain. Call `prepare` before anything else. */
@@ -62,22 +72,69 @@ export function createStorage(options: StorageOptions): NodeStorage {
   const locks = new KeyedMutex<ImageId>();
   const converterLimits = { cpuSeconds: limits.convertCpuSeconds, memoryMiB: limits.convertMemoryMiB, timeoutMs: limits.importTimeoutMs };
   const store = createImageStore({ host, zfs, layout, clock, log, limits: converterLimits });
-  const cache = createImageCache({ host, store, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
+  const cacheOn = (shelf: ImageStore): ImageCache => createImageCache({ host, store: shelf, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
+  const cache = cacheOn(store);
   const disks = { host, zfs, layout, store, locks, clock, log };
-  return {
+  const volumes: DiskStorage = {
     ...createInstanceDisks(disks),
     ...createDiskReplacements(disks),
     ...createKeptDisks(disks),
     ...createStillDisks(disks),
     ...createCheckpoints(disks),
     ...createDiskSnapshots({ host, zfs, layout, scratch, clock, log, limits: converterLimits }),
-    prepare: () => prepare({ host, zfs, layout, log, scratch }),
-    usage: () => usage(zfs, layout),
-    ensureImage: cache.ensureImage,
-    images: () => store.list(),
-    dropImage: async (id) => (cache.isWanted(id) || locks.isBusy(id) ? false : locks.run(id, () => store.drop(id))),
   };
+  const drop = (shelf: ImageStore, one: ImageCache, id: ImageId): Promise<boolean> | boolean => (one.isWanted(id) || locks.isBusy(id) ? false : locks.run(id, () => shelf.drop(id)));
+  const prepareVolumes = (): Promise<void> => prepare({ host, zfs, layout, log, scratch });
+  if (options.chains === undefined) {
+    return {
+      ...volumes, prepare: prepareVolumes, usage: () => usage(zfs, layout), ensureImage: cache.ensureImage, images: () => store.list(), formOf: async () => 'raw',
+      dropImage: async (id) => drop(store, cache, id),
+    };
+  }
+  const { folder, newDisks, guests } = options.chains;
+  const chains = createChainStorage({ host, clock, log, folder, scratch, limits: converterLimits, locks, guests });
+  const chainCache = cacheOn(chains.store);
+  const formOf = async (instance: InstanceUuid): Promise<DiskForm> => {
+    if (await chains.has(instance)) return 'qcow2';
+    return newDisks === 'raw' || (await zfs.get(layout.instance(instance), ['type'])).size > 0 ? 'raw' : 'qcow2';
+  };
+  return {
+    ...disksByForm({ raw: volumes, qcow2: chains.disks }, formOf),
+    formOf,
+    async prepare() {
+      await prepareVolumes();
+      // Also where new disks are zvols by now: older ones live on.
+      if (newDisks === 'qcow2' || (await host.files.exists(folder))) await chains.prepare();
+    },
+    async usage() {
+      const [pool, files] = [await usage(zfs, layout), await chains.usage()];
+      const usedBytes = pool.usedBytes + files.usedBytes;
+      // What is free where new disks go.
+      const availableBytes = newDisks === 'qcow2' ? (files.availableBytes ?? pool.availableBytes) : pool.availableBytes;
+      return { usedBytes, availableBytes, totalBytes: usedBytes + availableBytes };
+    },
+    async ensureImage(image, open, wanted) {
+      const form = wanted.for === undefined ? newDisks : await formOf(wanted.for);
+      return (form === 'qcow2' ? chainCache : cache).ensureImage(image, open, wanted);
+    },
+    images: async () => mergeImages(newDisks === 'qcow2' ? await chains.store.list() : await store.list(), newDisks === 'qcow2' ? await store.list() : await chains.store.list()),
+    dropImage: async (id) => {
+      const dropped = [await drop(store, cache, id), await drop(chains.store, chainCache, id)];
+      return dropped.every(Boolean);
+    },
+  };
+}
+
+/** One entry an image, complete if it is so in the form that new disks are made of. */
+function mergeImages(first: readonly ListedImage[], second: readonly ListedImage[]): ListedImage[] {
+  const merged = first.map((one) => {
+    const other = second.find(({ id }) => id === one.id);
+    if (other === undefined) return one;
+    const lastUsedAt = one.lastUsedAt > other.lastUsedAt ? one.lastUsedAt : other.lastUsedAt;
+    return { ...one, bytes: one.bytes + other.bytes, cloneCount: one.cloneCount + other.cloneCount, lastUsedAt };
+  });
+  return [...merged, ...second.filter(({ id }) => !first.some((one) => one.id === id)).map((one) => ({ ...one, isComplete: false }))];
 }
 
 interface PrepareDeps {

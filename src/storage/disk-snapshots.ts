@@ -12,7 +12,7 @@ import { AgentError, codeOf } from '../lib/errors.js';
 import { isUuid, parseInstanceUuid, parseOperationId, type InstanceUuid, type OperationId } from '../lib/ids.js';
 import type { Host } from '../host/index.js';
 import type { Logger } from '../observe/index.js';
-import { writeQcow2, type ConverterLimits } from './converter.js';
+import { writeDiskFile, type ConverterLimits } from './converter.js';
 import type { Layout } from './dataset-names.js';
 import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
 import type { DiskContent, NodeStorage } from './types.js';
@@ -80,7 +80,7 @@ async function openSnapshot(deps: DiskSnapshotsDeps, instance: InstanceUuid, ope
   }
   const file = fileOf(deps, operation);
   await host.files.remove(file, deps.scratch);
-  await writeQcow2(host, device, file, { ...deps.limits, isCompressed: options.isCompressed }, options.signal);
+  await writeDiskFile(host, { path: device, form: 'raw' }, { path: file, form: 'qcow2' }, { ...deps.limits, isCompressed: options.isCompressed }, options.signal);
   const bytes = await host.files.sizeBytes(file);
   if (bytes === undefined) throw new AgentError('disk-missing', 'the converter wrote no file', { details: { path: file } });
   return { diskFormat: 'qcow2', bytes, open: () => host.files.openSource(file) };

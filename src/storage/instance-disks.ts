@@ -55,6 +55,9 @@ export function createInstanceDisks(deps: InstanceDisksDeps): InstanceDisks {
 /** Begins the last part of the name of a disk that is kept for its checkpoints only. */
 export const BRANCH = 'branch-';
 
+/** A disk that is a zvol. */
+export type VolumeInfo = DiskInfo & { readonly dataset: string };
+
 export interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
 
 async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null, bus: DiskBus | null): Promise<DiskInfo> {
@@ -106,11 +109,11 @@ export async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place,
 }
 
 /** Grows a disk that is smaller than wanted (null: it is right as it is), and waits for its node. */
-export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, { bus, madeFor, current }: DiskState, wanted: bigint | null): Promise<DiskInfo> {
+export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Place, { bus, madeFor, current }: DiskState, wanted: bigint | null): Promise<VolumeInfo> {
   const dataset = deps.layout.disk(instance, role);
   const size = wanted === null ? current : roundUpToMebibyte(wanted);
   if (size > current) await deps.zfs.set(dataset, { volsize: String(size) });
-  return { role, bus, dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current, madeFor };
+  return { role, bus, form: 'raw', dataset, devicePath: await waitForNode(deps, dataset), bytes: size > current ? size : current, madeFor };
 }
 
 /** Never mounted: they only hold volumes and marks. */
@@ -128,13 +131,13 @@ export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, data
   return stored.volumeBytes;
 }
 
-export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly DiskInfo[]> {
+export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly VolumeInfo[]> {
   const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });
-  const found = [...datasets].flatMap(([dataset, properties]): DiskInfo[] => {
+  const found = [...datasets].flatMap(([dataset, properties]): VolumeInfo[] => {
     const { kind, instance: owner, role } = marksOf(properties);
     if (kind !== 'disk' || owner !== instance || role === undefined || !isDiskRole(role) || dataset !== layout.disk(instance, role)) return [];
     const { bus, madeFor, current } = stateOf(properties);
-    return [{ role, bus, dataset, devicePath: nodeOf(host, dataset), bytes: current, madeFor }];
+    return [{ role, bus, form: 'raw', dataset, devicePath: nodeOf(host, dataset), bytes: current, madeFor }];
   });
   return found.sort((a, b) => rolePlace(a.role) - rolePlace(b.role));
 }

@@ -1,5 +1,5 @@
 /**
- * Disks of instances: zvols under one root dataset that is never left ([zfs]root). Each thing that we made carries ZFS user
+ * Disks of instances: zvols (here), or chains of qcow2 files for instances that were made so (qcow2/); by-form.ts tells which. Zvols lie under one root dataset that is never left ([zfs]root). Each thing that we made carries ZFS user
  * properties (`org.nova-bhyve:kind`, `:instance`, `:image`, …); nothing without our mark is ever destroyed.
  *
  *   ROOT/images/ID            raw image, complete once it has the snapshot @base
@@ -25,6 +25,24 @@ export type DiskRole = 'root' | 'swap' | 'rescue' | `eph${number}`;
 /** virtio-blk, a port of an AHCI controller of its own, or an NVMe controller. */
 export type DiskBus = 'virtio' | 'sata' | 'nvme';
 
+/** A zvol, or a chain of qcow2 files. Recorded when a disk is made, and never guessed from what a guest can write. */
+export type DiskForm = 'raw' | 'qcow2';
+
+/** Where a checkpoint of a qcow2 disk lies: in an overlay of its own, or inside the disk's file. */
+export type ChainKind = 'external' | 'internal';
+
+/** What the disks of qcow2 files need of the hypervisor: only the bhyve that writes to a file can freeze it. */
+export interface ChainGuests {
+  isRunning(instance: InstanceUuid): Promise<boolean>;
+  /** Where bhyve finds the disks at its next run: of a guest that runs, when it reboots by itself. One that is not defined here is let be. Idempotent. */
+  moveDisks(instance: InstanceUuid, paths: ReadonlyMap<DiskRole, string>): Promise<void>;
+  /**
+   * Asks bhyve for a checkpoint of all disks of a guest that runs, and resolves when it has done so or given up, which the files tell. AgentError
+   * `guest-checkpoint-refused` (nothing was asked), `guest-checkpoint-unfinished` (it may still be at it).
+   */
+  checkpointDisks(instance: InstanceUuid, name: string, kind: ChainKind): Promise<void>;
+}
+
 /** What an empty disk is filled with before a guest sees it. */
 export const diskFormats = ['swap', 'vfat', 'ext2', 'ext3', 'ext4'] as const;
 export type DiskFormat = (typeof diskFormats)[number];
@@ -33,8 +51,10 @@ export interface DiskInfo {
   readonly role: DiskRole;
   /** Set where somebody chose a bus for this very disk; null: the bus of the machine. */
   readonly bus: DiskBus | null;
-  readonly dataset: string;
-  /** Absolute path of the zvol's device node. */
+  readonly form: DiskForm;
+  /** Of a zvol; null for a chain of files. */
+  readonly dataset: string | null;
+  /** Absolute path of the zvol's device node, or of the qcow2 file that the guest writes to. */
   readonly devicePath: string;
   readonly bytes: bigint;
   /** The operation or move that put it in the place of another disk; null for one that was there from the beginning. */
@@ -77,6 +97,8 @@ export interface CheckpointNode extends CheckpointKeeping {
   readonly usedBytes: bigint;
   /** The image that its root disk was made of; null if the disk does not say. */
   readonly image: ImageId | null;
+  /** Of qcow2 disks: where it lies; null for snapshots of zvols. */
+  readonly kind: ChainKind | null;
   /** The present disks descend from it, and from no newer node. */
   readonly isCurrent: boolean;
 }
@@ -93,10 +115,10 @@ export interface NodeStorage {
   /** Total and available bytes of the pool part under the root dataset. */
   usage(): Promise<{ totalBytes: bigint; availableBytes: bigint; usedBytes: bigint }>;
   /**
-   * Downloads, inspects, converts and caches an image; concurrent calls for one image share the work. Throws with wire
+   * Downloads, inspects, converts and caches an image, in the form of the disks of the instance that it is `for`, else of new ones; concurrent calls for one image share the work. Throws with wire
    * ImageUnacceptable (hostile or unknown format, wrong hash) and FlavorDiskSmallerThanImage (`maxBytes` given and exceeded).
    */
-  ensureImage(image: GlanceImage, open: OpenImage, options: { maxBytes: bigint | null; signal: AbortSignal }): Promise<CachedImage>;
+  ensureImage(image: GlanceImage, open: OpenImage, options: { maxBytes: bigint | null; signal: AbortSignal; for?: InstanceUuid }): Promise<CachedImage>;
   /**
    * Clones the cached image for an instance and grows it; idempotent. `bytes` null = the image's own size. A disk of another image in its place
    * is AgentError `zfs-foreign`: bury it first.
@@ -137,6 +159,8 @@ export interface NodeStorage {
   stillness(instance: InstanceUuid): Promise<DiskEvidence>;
   /** Removes the marks; idempotent. */
   letGo(instance: InstanceUuid): Promise<void>;
+  /** What the disks of the instance are, or would be if they were made now. */
+  formOf(instance: InstanceUuid): Promise<DiskForm>;
   /** The instance's disks, in the order in which a machine has them: root, ephemerals, swap, rescue. */
   disks(instance: InstanceUuid): Promise<readonly DiskInfo[]>;
   /** Renames one disk (with its snapshots) to the graveyard; idempotent; `reap` frees it. */
@@ -157,9 +181,10 @@ export interface NodeStorage {
   dropLeftSnapshots(isOpen: (operation: OperationId) => boolean): Promise<number>;
   /**
    * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. `memory` goes with it; left out: none. `keeping`
-   * left out: it is Nova's. AgentError `disk-missing`.
+   * left out: it is Nova's. `kind` is for qcow2 disks: null or left out is that of the nodes they have, external without any. AgentError `disk-missing`; of qcow2 disks
+   * `disk-chain-refused` and those of ChainGuests.
    */
-  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest'], memory?: CheckpointMemory | null, keeping?: CheckpointKeeping): Promise<void>;
+  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest'], memory?: CheckpointMemory | null, keeping?: CheckpointKeeping, kind?: ChainKind | null): Promise<void>;
   /** The tree, oldest node first, as the pool has it. */
   checkpoints(instance: InstanceUuid): Promise<readonly CheckpointNode[]>;
   /**

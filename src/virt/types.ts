@@ -4,7 +4,7 @@
  */
 import type { CheckpointId, InstanceUuid } from '../lib/ids.js';
 import type { PowerState } from '../objects/index.js';
-import type { CheckpointMemory, DiskBus, DiskEvidence, DiskRole } from '../storage/index.js';
+import type { ChainGuests, CheckpointMemory, DiskBus, DiskEvidence, DiskRole } from '../storage/index.js';
 import type { SaveFamily } from './saves/index.js';
 
 export { powerStates, type PowerState } from '../objects/index.js';
@@ -192,6 +192,11 @@ export interface HypervisorDriver extends KeptCheckpoints {
    */
   pause(instance: InstanceUuid): Promise<void>;
   unpause(instance: InstanceUuid): Promise<void>;
+  /**
+   * What storage needs of a guest on qcow2 disks; see ChainGuests there. The memory that libvdsk saves with a checkpoint is thrown away.
+   */
+  readonly moveDisks: ChainGuests['moveDisks'];
+  readonly checkpointDisks: ChainGuests['checkpointDisks'];
   /**
    * Why the guest cannot be saved now, in a sentence for its user; null if it can. To be asked before `suspend`, which refuses for the same reasons: a host
    * without a passed self-test, a device that would be lost, a guest that is paused, too little room.

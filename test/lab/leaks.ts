@@ -12,7 +12,7 @@ import { openZfsFuse } from './stand-ins/lib/zfs-fuse.js';
 
 export async function findLeaks(path: string): Promise<string[]> {
   const node = openNode(path);
-  return [...(await datasets(node)), ...interfaces(node), ...processes(node), ...entries(join(node.dev, 'vmm'), 'vmm node'), ...entries(join(path, 'state/instances'), 'instance folder'), ...volumes(node)];
+  return [...(await datasets(node)), ...interfaces(node), ...processes(node), ...entries(join(node.dev, 'vmm'), 'vmm node'), ...entries(join(path, 'state/instances'), 'instance folder'), ...entries(join(path, 'state/chains/instances'), 'folder of qcow2 disks'), ...volumes(node)];
 }
 
 /** Waits until nothing is left, or nothing of a kind: some goes a moment after the guest. Throws with what stays. */

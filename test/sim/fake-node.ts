@@ -136,7 +136,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     checkpoints: async (instance: InstanceUuid) => [...world.nodes].filter(([, node]) => node.instance === instance).map(([id, node]) => ({
       id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, keeper: node.keeper, name: node.name, roles: [...node.disks.keys()], bytes: GiB, usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
-      isCurrent: world.currentNodes.get(instance) === id,
+      kind: null, isCurrent: world.currentNodes.get(instance) === id,
     })),
     instancesWithCheckpoints: async () => [...new Set([...world.nodes.values()].map(({ instance }) => instance))],
     async restoreCheckpoint(instance: InstanceUuid, id: string, madeFor: string, half?: Half) {
@@ -157,6 +157,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       else world.currentNodes.set(gone.instance, gone.parent);
     },
     tidyCheckpoints: async () => undefined,
+    formOf: async () => 'raw',
     instancesWithDisks: async () => [...world.disks.keys()],
     images: async () => [],
     dropImage: async () => false,
@@ -192,7 +193,7 @@ const GiB = 1n << 30n;
 function diskInfo(world: World, instance: InstanceUuid, role: DiskRole): DiskInfo {
   const disk = world.disks.get(instance)?.get(role);
   return {
-    role, bus: disk?.bus ?? null, dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: disk?.bytes ?? GiB, madeFor: disk?.madeFor ?? null,
+    role, bus: disk?.bus ?? null, form: 'raw', dataset: `pool/${instance}/${role}`, devicePath: `/dev/zvol/pool/${instance}/${role}`, bytes: disk?.bytes ?? GiB, madeFor: disk?.madeFor ?? null,
   };
 }
 

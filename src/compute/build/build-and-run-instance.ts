@@ -28,7 +28,7 @@ import { requireAllocation } from './require-allocation.js';
 import { spawnSteps } from './spawn-steps.js';
 import { refuseUnsupported } from './supported.js';
 import { localDisks, nameDisks, rootBus, rootDeviceName, rootMapping, type LocalDisk } from '../local-disks.js';
-import { imagePropertiesOf, machineShape, normalProperties, shapeFacts, type MachineShape } from '../shape/index.js';
+import { capabilitiesFor, imagePropertiesOf, machineShape, normalProperties, shapeFacts, type MachineShape } from '../shape/index.js';
 
 type Build = Operation<BuildArguments>;
 
@@ -102,7 +102,7 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
   const properties = { ...normalProperties(textProperties(args.image?.properties)), ...imagePropertiesOf(instance) };
   const disks = localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat);
-  const { capabilities } = deps.driver;
+  const capabilities = capabilitiesFor(deps.driver.capabilities, await deps.storage.formOf(parseInstanceUuid(uuid)));
   refuseUnsupported({ args, blockDevices, disks, properties, capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats });
   await requireAllocation(operation);
 

@@ -51,7 +51,7 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     {
       name: 'cache-image', // the cache is everybody's: no undo
       look: async () => 'not-done',
-      act: (signal) => cacheImage(deps, context, input.image, { maxBytes: rootBytes, signal }),
+      act: (signal) => cacheImage(deps, context, input.image, { maxBytes: rootBytes, signal, for: uuid }),
       undo: async () => undefined,
     },
     {

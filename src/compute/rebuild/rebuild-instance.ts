@@ -4,11 +4,11 @@ import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
 import { isBootFromVolume, taskStates, toNovaTime, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
-import { isCheckpointImage, memoryOfImage, nodeOfImage, returnToImage } from '../checkpoint-image.js';
+import { isCheckpointImage, memoryOfImage, nodeOfImage, refuseWithInside, returnToImage } from '../checkpoint-image.js';
 import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { localDisks } from '../local-disks.js';
-import { normalProperties } from '../shape/index.js';
+import { capabilitiesFor, normalProperties } from '../shape/index.js';
 import { isDeletedMeanwhile, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { cacheImage, refuseUnfit, rootBytesOf, showImage } from '../fetch-image.js';
 import { stopOptions } from '../grace.js';
@@ -81,15 +81,17 @@ async function acceptedImage(operation: Rebuild): Promise<Accepted> {
     throw new AgentError('unsupported-request', reason, { wire: novaFaults.buildAbort(instance.get('uuid'), reason) });
   }
   const image = await showImage(deps, context, args.image_ref);
+  const capabilities = capabilitiesFor(deps.driver.capabilities, await deps.storage.formOf(parseInstanceUuid(instance.get('uuid'))));
   refuseUnsupported({
     args: { instance, accel_uuids: args.accel_uuids }, blockDevices, disks: localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat),
-    properties: normalProperties(image.properties), capabilities: deps.driver.capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
+    properties: normalProperties(image.properties), capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
   });
   decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
   if (isCheckpointImage(image)) return { image, back: await acceptedReturn(operation, image) };
   const flavor = instance.get('flavor');
   refuseUnfit(flavor, image);
-  await cacheImage(deps, context, image, { maxBytes: rootBytesOf(flavor), signal });
+  await refuseWithInside(deps, instance.get('uuid'), 'rebuilding to another image');
+  await cacheImage(deps, context, image, { maxBytes: rootBytesOf(flavor), signal, for: parseInstanceUuid(instance.get('uuid')) });
   return { image, back: null };
 }
 

@@ -69,9 +69,10 @@ async function acceptedImage({ args: { instance, rescue_image_ref: asked }, cont
   const reference = rescueImageReference(instance, asked ?? null);
   if (reference === null) throw refuse(novaFaults.instanceNotRescuable(uuid, 'there is no image to rescue it with'));
   const image = await showImage(deps, context, reference);
-  const attachment = rescueAttachment(uuid, image.properties, image.diskFormat);
+  const instanceUuid = parseInstanceUuid(uuid);
+  const attachment = rescueAttachment(uuid, image.properties, image.diskFormat, await deps.storage.formOf(instanceUuid));
   refuseUnfit(instance.get('flavor'), { ...image, minDiskGiB: 0 }); // the rescue disk is as large as its image
-  await cacheImage(deps, context, image, { maxBytes: null, signal });
+  await cacheImage(deps, context, image, { maxBytes: null, signal, for: instanceUuid });
   return { image, attachment };
 }
 

@@ -4,9 +4,10 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
+import { refuseWithInside } from '../checkpoint-image.js';
 import { faultText, isInstanceGone, isInterrupted, isTaskStateConflict } from '../error-text.js';
 import { anything, instanceArgument, type InstanceMethod, type Operation } from '../operation.js';
-import { imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
+import { capabilitiesFor, imagePropertiesOf, unsupportedMachine } from '../shape/index.js';
 import { recordFault } from '../wrappers.js';
 import { flavorArgument, migrationArgument, moveAttributes, sameHostOnly } from './arguments.js';
 import { unfillableEphemeral } from './disk-steps.js';
@@ -51,10 +52,11 @@ async function prep(operation: Operation<Args>): Promise<null> {
 
 async function attempt({ args: { instance, flavor, migration, node, clean_shutdown }, context, deps, wireArgs }: Operation<Args>): Promise<void> {
   refuseMove(deps.options.host, instance, flavor);
-  const { capabilities } = deps.driver;
+  const capabilities = capabilitiesFor(deps.driver.capabilities, await deps.storage.formOf(parseInstanceUuid(instance.get('uuid'))));
   const reason = unsupportedMachine({ flavor, properties: imagePropertiesOf(instance), capabilities, hasScreens: deps.options.vnc !== null })
     ?? unfillableEphemeral(deps, instance.get('flavor'), flavor);
   if (reason !== null) throw refuse(novaFaults.computeResourcesUnavailable(reason));
+  await refuseWithInside(deps, instance.get('uuid'), 'resizing');
   instance.set('new_flavor', flavor);
   instance.set('system_metadata', { ...instance.get('system_metadata'), old_vm_state: instance.get('vm_state') ?? 'active' });
   // Nova expects nothing here; with it a request that was given up while it waited for us (recovery clears resize_prep) does not begin.

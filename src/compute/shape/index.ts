@@ -4,6 +4,7 @@
  * answer for every start.
  */
 export { isTrue } from './boolean.js';
+export { capabilitiesFor } from './for-form.js';
 export { imagePropertiesOf, normalProperties, type ImageProperties } from './image-properties.js';
 export { machineShape, shapeFacts, type MachineShape, type ShapeFacts } from './machine-shape.js';
 export { unsupportedMachine, type MachineRequest } from './unsupported.js';

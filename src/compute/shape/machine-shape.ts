@@ -45,7 +45,7 @@ export function machineShape(facts: ShapeFacts): MachineShape {
   const [bus, nic] = [(properties['bhyve_disk_bus'] ?? properties['hw_disk_bus'])?.toLowerCase(), properties['hw_vif_model']?.toLowerCase()];
   return {
     topology: typeof topology === 'string' ? { sockets: vcpus, cores: 1, threads: 1 } : topology,
-    diskBus: isOneOf(bus, ['virtio', 'sata', 'nvme']) ? bus : 'virtio',
+    diskBus: isOneOf(bus, ['virtio', 'sata', 'nvme']) ? bus : capabilities.deviceModels.has('virtio-blk') ? 'virtio' : 'sata',
     rootKind: properties['disk_format'] === 'iso' ? 'cdrom' : 'disk',
     nicModel: isOneOf(nic, ['virtio', 'e1000']) ? nic : 'virtio',
     hasScreen: properties['hw_video_model']?.toLowerCase() !== 'none',

@@ -11,7 +11,7 @@ import type { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
 import { vmStates, type NovaObjectOf } from '../../objects/index.js';
-import type { CheckpointKeeping, CheckpointMemory, CheckpointNode } from '../../storage/index.js';
+import type { ChainKind, CheckpointKeeping, CheckpointMemory, CheckpointNode } from '../../storage/index.js';
 import { powerStates } from '../../virt/index.js';
 import type { CheckpointKind } from '../checkpoint-image.js';
 import type { ComputeDeps } from '../deps.js';
@@ -24,6 +24,8 @@ export interface NodeWork {
   readonly instance: NovaObjectOf<'Instance'>;
   readonly checkpoint: CheckpointId;
   readonly keeping: CheckpointKeeping;
+  /** Of qcow2 disks; null or left out: as the host does it. */
+  readonly chainKind?: ChainKind | null;
   /** Runs steps of the operation. */
   readonly run: (steps: readonly Step[]) => Promise<void>;
   /** The error for whoever asked, when the guest cannot be saved. */
@@ -72,12 +74,12 @@ async function stopAndKeep(work: NodeWork): Promise<KeptNode> {
 }
 
 /** `keep` puts aside what goes with the disks. The files first: whatever is in the pool then has its memory. */
-function keepStep({ deps, instance, checkpoint, keeping }: NodeWork, guest: CheckpointNode['guest'], keep: (uuid: InstanceUuid) => Promise<CheckpointMemory | null>): Step {
+function keepStep({ deps, instance, checkpoint, keeping, chainKind }: NodeWork, guest: CheckpointNode['guest'], keep: (uuid: InstanceUuid) => Promise<CheckpointMemory | null>): Step {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   return {
     name: 'keep-checkpoint',
     look: async () => 'not-done', // idempotent
-    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, guest, await keep(uuid), keeping),
+    act: async () => deps.storage.createCheckpoint(uuid, checkpoint, guest, await keep(uuid), keeping, chainKind),
     undo: () => dropCheckpoint(deps, uuid, checkpoint),
   };
 }

@@ -2,6 +2,7 @@
  * A node of the checkpoint tree instead of a copy of the disk: a snapshot of all disks at one moment, which takes no time and little space, with the guest's memory
  * if that is wanted, and an image that stands for it. Without its image a node is wanted by nobody, so it goes when the image cannot be filled.
  */
+import { AgentError } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
 import { runSteps } from '../../journal/index.js';
 import { checkpointIdOf, checkpointProperties, checkpointRefused, renderCheckpoint, type CheckpointKind } from '../checkpoint-image.js';
@@ -19,6 +20,7 @@ export async function makeCheckpoint(work: ImageWork, kind: CheckpointKind): Pro
   const { instance, image, log } = work;
   await refuseUnquiesced(work);
   await refuseTooMany(work);
+  await refuseOtherDisks(work, kind);
   let kept: KeptNode;
   try {
     kept = await keepCheckpoint(nodeOf(work), kind);
@@ -28,16 +30,29 @@ export async function makeCheckpoint(work: ImageWork, kind: CheckpointKind): Pro
     // What the guest is now goes with the task that is put back.
     if (kind === 'full') instance.set('power_state', await work.deps.driver.powerState(parseInstanceUuid(instance.get('uuid'))));
     if (await showIfLeftSaved(work.deps, instance)) log.error({ err: error, image }, 'guest did not go on after its checkpoint; its save is kept');
-    throw error;
+    throw sayWhy(image, error);
   }
   log.info({ image, checkpoint: checkpointIdOf(image), kind, stopMs: kept.stopMs }, 'checkpoint made');
 }
 
-const nodeOf = ({ id, deps, instance, image, signal }: ImageWork): NodeWork => ({
-  deps, instance, checkpoint: checkpointIdOf(image), keeping: { keeper: 'nova', name: null },
+const nodeOf = ({ id, deps, instance, image, signal, chainKind = null }: ImageWork): NodeWork => ({
+  deps, instance, chainKind, checkpoint: checkpointIdOf(image), keeping: { keeper: 'nova', name: null },
   run: (steps) => runSteps(deps.journal, id, steps, signal),
   refused: (reason) => checkpointRefused(image, `${reason}; bhyve_checkpoint=disk makes one of the disks alone`),
 });
+
+/** What the disks of the server cannot do. Nothing was touched. */
+async function refuseOtherDisks({ deps, instance, image, chainKind = null }: ImageWork, kind: CheckpointKind): Promise<void> {
+  const form = await deps.storage.formOf(parseInstanceUuid(instance.get('uuid')));
+  if (form === 'raw' && chainKind !== null) throw checkpointRefused(image, `bhyve_checkpoint_kind=${chainKind} is for servers on qcow2 disks, and this one has ZFS volumes; leave it out`);
+  if (form === 'qcow2' && kind === 'full') throw checkpointRefused(image, 'a server on qcow2 disks has checkpoints of its disks only; bhyve_checkpoint=disk makes one');
+}
+
+/** What stands in the way of a checkpoint of qcow2 disks is for its user to read. */
+function sayWhy(image: ImageWork['image'], error: unknown): unknown {
+  const isRefusal = error instanceof AgentError && (error.code === 'disk-chain-refused' || error.code === 'guest-checkpoint-refused');
+  return isRefusal ? checkpointRefused(image, error.message) : error;
+}
 
 async function refuseTooMany({ deps, instance, image }: ImageWork): Promise<void> {
   const { maxCheckpoints } = deps.options;

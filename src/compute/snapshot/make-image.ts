@@ -11,6 +11,7 @@ import { runSteps } from '../../journal/index.js';
 import { powerStates } from '../../virt/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
 import type { Logger } from '../../observe/index.js';
+import type { ChainKind } from '../../storage/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import type { ComputeDeps } from '../deps.js';
 import { uploadDisk } from './upload-disk.js';
@@ -21,6 +22,8 @@ export interface ImageWork {
   readonly context: RequestContext;
   readonly instance: NovaObjectOf<'Instance'>;
   readonly image: ImageId;
+  /** Of a checkpoint of qcow2 disks; null or left out: as the host does it. */
+  readonly chainKind?: ChainKind | null;
   readonly log: Logger;
   readonly signal: AbortSignal;
   /** Called when the copy is there and the upload is next, and when it begins. */

@@ -4,7 +4,7 @@ import { isUuid, parseImageId } from '../../lib/ids.js';
 import { inSlot } from '../../lib/slots.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
-import { checkpointAsked } from '../checkpoint-image.js';
+import { chainKindAsked, checkpointAsked } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { instanceArgument, type Operation } from '../operation.js';
 import { saveState, saveWithPower } from '../save-state.js';
@@ -27,10 +27,11 @@ export async function takeImage(operation: TakeImage, from: string): Promise<voi
     await deps.conductor.instances.load(context, instance, ['system_metadata', 'info_cache']);
     await inSlot(deps.snapshotSlots, signal, async () => {
       await saveWithPower(deps, context, instance, {});
-      const kind = checkpointAsked(await deps.glance.show(context, image));
+      const asked = await deps.glance.show(context, image);
+      const kind = checkpointAsked(asked);
       const fill = kind === null ? makeImage : (work: ImageWork) => makeCheckpoint(work, kind);
       await fill({
-        id: operation.id, deps, context, instance, image, log, signal,
+        chainKind: chainKindAsked(asked), id: operation.id, deps, context, instance, image, log, signal,
         onStage: (stage) => (stage === 'pending-upload'
           ? saveState(deps, context, instance, { taskState: taskStates.imagePendingUpload }, from)
           : saveState(deps, context, instance, { taskState: taskStates.imageUploading }, taskStates.imagePendingUpload)),

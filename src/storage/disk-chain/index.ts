@@ -1,2 +1,3 @@
 export { createDiskChain, type DiskChainOptions } from './create-disk-chain.js';
-export type { ChainFile, ChainNode, ChainView, CheckpointKind, DiskChain, InternalSnapshot } from './types.js';
+export type { ChainFile, ChainNode, ChainView, CheckpointKind, CheckpointPurpose, DiskChain, InternalSnapshot } from './types.js';
+export { readFile } from './read-chain.js';

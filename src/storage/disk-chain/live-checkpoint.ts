@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import type { CheckpointId } from '../../lib/ids.js';
 import { withNode, writeIndex, type ChainIndex } from './chain-index.js';
 import { readFile, type ChainPlaces } from './read-chain.js';
-import type { CheckpointKind } from './types.js';
+import type { CheckpointKind, CheckpointPurpose } from './types.js';
+
+interface Noted { readonly id: CheckpointId; readonly kind: CheckpointKind; readonly purpose: CheckpointPurpose; readonly at: Date }
 
 /** Notes that bhyve is about to be asked. Nothing of that name is there; one that was nobody's would be taken for it by `tidy`. */
-export async function noteLive(places: ChainPlaces, index: ChainIndex, id: CheckpointId, kind: CheckpointKind, at: Date): Promise<ChainIndex> {
+export async function noteLive(places: ChainPlaces, index: ChainIndex, { id, kind, purpose, at }: Noted): Promise<ChainIndex> {
   const others = (names: readonly string[]): string[] => names.filter((name) => name !== id);
-  const noted = { ...index, left: others(index.left), leftSnapshots: others(index.leftSnapshots), live: { id, kind, at: at.toISOString() } };
+  const noted = { ...index, left: others(index.left), leftSnapshots: others(index.leftSnapshots), live: { id, kind, purpose, at: at.toISOString() } };
   await writeIndex(places, noted);
   return noted;
 }
@@ -20,9 +22,9 @@ export async function noteLive(places: ChainPlaces, index: ChainIndex, id: Check
 /** The index after what bhyve was asked for, if it has done it; else, and without a note, the index as it is. AgentError `disk-chain-damaged` for a file that is not whole. */
 export async function settleLive(places: ChainPlaces, index: ChainIndex): Promise<ChainIndex> {
   if (index.live === null) return index;
-  const { id, kind, at } = index.live;
+  const { id, kind, at, purpose } = index.live;
   if (!(await isMade(places, index, id, kind))) return index;
-  const settled = { ...withNode(index, { id, kind, at }), live: null };
+  const settled = { ...withNode(index, { id, kind, at, guest: 'running', purpose }), live: null };
   const moved = kind === 'external' ? { ...settled, active: id } : settled;
   await writeIndex(places, moved);
   return moved;

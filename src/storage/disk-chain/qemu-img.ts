@@ -33,6 +33,12 @@ export async function rebaseFile(host: Host, path: string, backing: string | nul
   await host.files.sync(path);
 }
 
+/** The content of a raw file, without its zeros, as a file that rests on nothing. */
+export async function fillFile(host: Host, raw: string, path: string, clusterBytes: number): Promise<void> {
+  await run(host, ['convert', '-q', '-f', 'raw', '-O', 'qcow2', '-o', `compat=1.1,lazy_refcounts=off,cluster_size=${clusterBytes}`, raw, path], LONG_MS);
+  await host.files.sync(path);
+}
+
 export async function growFile(host: Host, path: string, bytes: bigint): Promise<void> {
   await run(host, ['resize', '-q', '-f', 'qcow2', path, String(bytes)], SHORT_MS);
   await host.files.sync(path);

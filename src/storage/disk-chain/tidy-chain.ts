@@ -14,8 +14,8 @@ const HALF_WRITTEN = '.tmp-';
 interface Work { readonly host: Host; readonly places: ChainPlaces }
 
 /** Every file that the index speaks of and that is there. */
-export async function indexFiles(places: ChainPlaces, { active, nodes, left }: ChainIndex): Promise<readonly ChainFile[]> {
-  const names = [...new Set([active, ...nodes.map(({ file }) => file), ...left])];
+export async function indexFiles(places: ChainPlaces, { active, nodes, left, kept }: ChainIndex): Promise<readonly ChainFile[]> {
+  const names = [...new Set([active, ...nodes.map(({ file }) => file), ...(kept === null ? [] : [kept.active]), ...left])];
   const isMade = await Promise.all(names.map((name) => places.files.exists(join(places.folder, name))));
   // What is nobody's may not have been made yet, or be gone already; the others must be there.
   return Promise.all(names.filter((name, at) => isMade[at]! || !left.includes(name)).map((name) => readFile(places, name)));

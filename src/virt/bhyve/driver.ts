@@ -16,6 +16,7 @@ import { readDiagnostics } from './diagnostics.js';
 import { createGuestFiles } from './guest-files.js';
 import { injectNmi } from './inject-nmi.js';
 import { readInventory } from './inventory.js';
+import { checkpointDisks, moveDisks } from './live-disks.js';
 import { planSlots } from './machine-spec.js';
 import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
@@ -55,6 +56,8 @@ export interface BhyveDriverOptions {
   readonly serial?: SerialOptions | null;
   /** False: guests are not saved, whatever the host can do. Default true. */
   readonly mayRestore?: boolean;
+  /** True: new guests have SATA disks and no others. Default false. */
+  readonly hasSataDisksOnly?: boolean;
   /** True: nor are they where bhyve has no sandbox. Default false. */
   readonly needsSandbox?: boolean;
   /** Where bhyve writes saves: as its sandbox wants it, in the guest's folder, or beside its first disk. Default auto. */
@@ -173,7 +176,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     get capabilities() {
       return capabilities();
     },
-    inventory: async () => readInventory(host, await lookAtSelfTest(recentIdentity), options.vnc !== null, options.hypervisorHostname),
+    inventory: async () => readInventory(host, await lookAtSelfTest(recentIdentity), { hasScreens: options.vnc !== null, hasSataDisksOnly: options.hasSataDisksOnly ?? false }, options.hypervisorHostname),
     list: () => files.list(),
     state: (instance) => state(instance),
     powerState: (instance) => powerState(instance),
@@ -223,6 +226,8 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     pause: (instance) => withGuest(instance, () => pauseGuest(lifecycle, instance)),
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
     ...createSaves({ lifecycle, withGuest, noteStopped, noteRunning, lookAtSelfTest, closeConsole: async (instance) => serial?.close(instance) }),
+    moveDisks: (instance, paths) => withGuest(instance, () => moveDisks(lifecycle, instance, paths)),
+    checkpointDisks: (instance, name, kind) => withGuest(instance, () => checkpointDisks(lifecycle, instance, name, kind)),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
     forgetVariables: (instance) => withGuest(instance, () => files.forget(instance, ['variableStore'])),
     destroy: (instance) => withGuest(instance, async () => {

@@ -7,7 +7,10 @@ import { cpuTraits } from './cpu-features.js';
 const MiB = 1024 * 1024;
 
 /** Reads the host now. `hypervisorHostname` replaces kern.hostname where the operator gave a name. */
-export async function readInventory(host: Host, capabilities: HostCapabilities, hasScreens: boolean, hypervisorHostname: string | undefined): Promise<HostInventory> {
+/** What guests have here by the configuration. */
+export interface GuestFacts { readonly hasScreens: boolean; readonly hasSataDisksOnly: boolean }
+
+export async function readInventory(host: Host, capabilities: HostCapabilities, guests: GuestFacts, hypervisorHostname: string | undefined): Promise<HostInventory> {
   const numberOf = async (name: string): Promise<number> => {
     const value = Number(await host.sysctl(name));
     if (!Number.isFinite(value)) throw new AgentError('host-unusable', `sysctl ${name} gives no number`);
@@ -37,7 +40,7 @@ export async function readInventory(host: Host, capabilities: HostCapabilities, 
       features: capabilities.cpuFeatures.map((feature) => feature.toLowerCase()),
     }),
     supportedArchitectures: isArm ? ['aarch64'] : ['x86_64', 'i686'],
-    traits: hostTraits(capabilities, hasScreens),
+    traits: hostTraits(capabilities, guests),
   };
 }
 
@@ -53,10 +56,10 @@ export function hypervisorVersion(release: string): number {
 }
 
 /** Only what a guest can really have here: a trait that is set too much lets the scheduler send what we must refuse. */
-export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean): string[] {
+export function hostTraits(capabilities: HostCapabilities, { hasScreens, hasSataDisksOnly }: GuestFacts): string[] {
   const models = ([
     ['virtio-blk', 'COMPUTE_STORAGE_BUS_VIRTIO'], ['ahci', 'COMPUTE_STORAGE_BUS_SATA'], ['virtio-net', 'COMPUTE_NET_VIF_MODEL_VIRTIO'], ['e1000', 'COMPUTE_NET_VIF_MODEL_E1000'],
-  ] as const).filter(([model]) => capabilities.deviceModels.has(model)).map(([, trait]) => trait);
+  ] as const).filter(([model]) => capabilities.deviceModels.has(model) && !(model === 'virtio-blk' && hasSataDisksOnly)).map(([, trait]) => trait);
   const shared = [...models, 'COMPUTE_GRAPHICS_MODEL_NONE', 'COMPUTE_DEVICE_TAGGING'];
   if (capabilities.architecture === 'arm64') return [...shared, 'HW_ARCH_AARCH64', 'COMPUTE_ARCH_AARCH64', 'COMPUTE_FIRMWARE_UEFI'].sort();
   return [

@@ -85,7 +85,7 @@ export async function workOnTree({ host, build, instance, seed, steps, wrote }: 
       done.push(`write ${text} to ${role}`);
       const disk = (await storage.disks(instance)).find((one) => one.role === role)!;
       await stamp(disk.devicePath, text);
-      wrote(disk.dataset);
+      wrote(disk.dataset!);
       content = new Map([...content, [role, text]]);
     },
     async create() {

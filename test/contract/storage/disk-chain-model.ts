@@ -102,6 +102,7 @@ export async function workOnChain({ host, folder, images, image, kind, seed, ste
   let nodes: ModelNode[] = [];
   let current: CheckpointId | null = null;
   const start: Buffer = image === null ? Buffer.alloc(0) : contentOf(image);
+  let kept: { readonly move: string; readonly content: Buffer; current: CheckpointId | null; readonly path: string } | null = null;
   let content: Buffer = Buffer.concat([start, Buffer.alloc(64 * CLUSTER - start.length)]);
   const view = async (): Promise<ChainView> => (await chain.look())!;
 
@@ -167,6 +168,7 @@ export async function workOnChain({ host, folder, images, image, kind, seed, ste
       nodes = nodes.filter((one) => one !== node);
       for (const child of nodes) if (child.parent === node.id) child.parent = node.parent;
       if (current === node.id) current = node.parent;
+      if (kept?.current === node.id) kept.current = node.parent;
     },
     async tidy() {
       await surviving('tidy', (agent) => agent.tidy({ isInUse: false }));
@@ -181,6 +183,33 @@ export async function workOnChain({ host, folder, images, image, kind, seed, ste
       const [active] = (await view()).files;
       if (active!.snapshots.length > 0) return;
       await surviving('flatten', (agent) => agent.flatten());
+    },
+    async replace() {
+      const operation = randomUUID();
+      await surviving(`replace for ${operation}`, (agent) => agent.replace({ image, bytes: 64n * BigInt(CLUSTER) }, operation));
+      if (basename((await view()).activePath) !== operation) return;
+      [content, current] = [Buffer.concat([start, Buffer.alloc(64 * CLUSTER - start.length)]), null];
+    },
+    async keep() {
+      const move = randomUUID();
+      const before = { move, content, current, path: (await view()).activePath };
+      await surviving(`keep for ${move}`, (agent) => agent.keep(move));
+      const { keptFor } = await view();
+      if (keptFor === move) kept = before;
+      else if (keptFor === null) kept = null;
+    },
+    async goBack() {
+      if (kept === null) return;
+      const { move, path } = kept;
+      await surviving(`go back before ${move}`, (agent) => agent.goBack(move));
+      if ((await view()).activePath === path) [content, current] = [kept.content, kept.current];
+      while (kept !== null) await actions['forget']!(); // as a resize does it: what is written from now on is not to be given up
+    },
+    async forget() {
+      if (kept === null) return;
+      const { move } = kept;
+      await surviving(`forget what was before ${move}`, (agent) => agent.forgetKept(move));
+      if ((await view()).keptFor === null) kept = null;
     },
     async grow() {
       const bytes = Math.min(MAX_BYTES, content.length + Math.floor(random() * 8) * CLUSTER);
@@ -205,12 +234,13 @@ export async function workOnChain({ host, folder, images, image, kind, seed, ste
   }
 
   await surviving('create', (agent) => agent.create({ image, bytes: BigInt(content.length) }), false);
-  const weighted = ['write', 'write', 'write', 'checkpoint', 'checkpoint', 'checkpoint', 'restore', 'restore', 'remove', 'remove', 'tidy', 'tidyInUse', 'flatten', 'grow', 'otherKind'];
+  const weighted = ['write', 'write', 'write', 'checkpoint', 'checkpoint', 'checkpoint', 'restore', 'restore', 'remove', 'remove', 'tidy', 'tidyInUse', 'flatten', 'grow', 'otherKind', ...(kind === 'external' ? ['replace', 'keep', 'keep', 'goBack', 'forget'] : [])];
   try {
     for (let step = 0; step < steps; step += 1) {
       await actions[pick(weighted)!]!();
       await compare();
     }
+    while (kept !== null) await actions['forget']!();
     while (nodes.length > 0) await actions['remove']!();
     expect(await chain.tidy({ isInUse: false })).toBe(0);
     await compare();

@@ -129,7 +129,7 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await handle.write(Buffer.alloc(4096, 'X'), 0, 4096, 0);
       await handle.sync();
       await handle.close();
-      pool.wrote?.(second.dataset);
+      pool.wrote?.(second.dataset!);
       await waitUntil(async () => (await storage.stillness(ONE))['swap'] !== held['swap'], 'the write is seen');
       expect((await storage.stillness(ONE))['root']).toBe(held['root']);
       const again = await storage.holdStill(ONE);
@@ -338,7 +338,7 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await ensure();
       const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, null);
       const handle = await open(disk.devicePath, 'r');
-      pool.hold?.(disk.dataset);
+      pool.hold?.(disk.dataset!);
       try {
         // FreeBSD renames what is open; an engine that does not must say busy.
         const buried = await storage.buryDisks(ONE).then(() => 'buried', codeOf);

@@ -25,11 +25,11 @@ const states: Record<string, GuestState> = {
   [running]: { kind: 'running', pid: 4242, startedAtSeconds: 1_790_000_000, isPaused: false },
   [crashed]: { kind: 'stopped', verdict: { kind: 'crashed', at: '2026-11-01T00:00:00Z', exitCode: 139, signal: null, reason: 'segmentation fault' } },
 };
-const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
+const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, form: 'raw', dataset: `p/instances/${instance}/root`, devicePath: `/dev/zvol/p/${instance}`, bytes: 10n * GiB, madeFor: null });
 const node = (digit: number, parent: number | null, over: Partial<CheckpointNode> = {}): CheckpointNode => {
   const id = (at: number): CheckpointNode['id'] => parseCheckpointId(`cccccccc-0000-4000-8000-00000000000${at}`);
   const at = new Date(Date.now() - (10 - digit) * 86_400_000);
-  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, keeper: 'nova', name: null, isCurrent: false, ...over };
+  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, keeper: 'nova', name: null, kind: null, isCurrent: false, ...over };
 };
 const tree = [node(1, null), node(2, 1, { keeper: 'operator', name: 'before upgrade' }), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
 const operation: JournalledOperation = {
@@ -387,6 +387,17 @@ describe('check', () => {
     const noRoot = await run(withConfig('check'), { ...base, storage: { ...base.storage, ...missing } });
     expect(noRoot.code).toBe(0);
     expect(noRoot.out).toContain('the agent makes it at its first start');
+  });
+
+  test('disks of qcow2 files need a bhyve that opens them', async () => {
+    const own = join(folder, 'qcow2.conf');
+    writeFileSync(own, `${readFileSync(config, 'utf8')}\n[bhyve]\ndisk_format = qcow2\n`);
+    const check = (hasLibvdsk: boolean) => run(['check', '--config-file', own], fakeNode({}, { capabilities: { ...capabilities, hasLibvdsk } }));
+    const [without, given] = [await check(false), await check(true)];
+    expect([without.code, given.code]).toEqual([1, 0]);
+    expect(without.out).toMatch(/NO +storage +disk_format +qcow2, and bhyve opens raw disks only/);
+    expect(without.out).toContain('set [bhyve] disk_format to raw, or install a bhyve with libvdsk');
+    expect(given.out).toMatch(/ok +storage +disk_format +new servers get qcow2 files in \/.*\/chains/);
   });
 
   test('--online asks the broker and Keystone', async () => {

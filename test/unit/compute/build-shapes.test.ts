@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import type { InstanceUuid } from '../../../src/lib/ids.js';
 import type { WireMessage } from '../../../src/rpc/index.js';
 import { wireObject, type TestNode } from '../../contract/support/compute-node.js';
 import { scene, type Scene } from '../../contract/support/scene.js';
@@ -43,6 +44,28 @@ test('the machine, its names for disks and its tags follow the request, and the 
   expect(node.rpc.blockDevices.filter(({ id }) => Number(id) >= 900).map((mapping) => mapping['device_name'])).toEqual(['/dev/sda', '/dev/nvme0n1', '/dev/sdb']);
   const devices = dataOf(row()['device_metadata'])['devices'] as Data[];
   expect(devices.map((device) => [device['nova_object.name'], dataOf(device)['tags']])).toEqual([['DiskMetadata', ['system']]]);
+});
+
+/** A build on a host that makes qcow2 disks, with or without a bhyve that opens them. */
+async function buildOnQcow2(systemMetadata: Data, hasLibvdsk: boolean): Promise<void> {
+  play = await scene('create', { guest: 'none' });
+  node = play.node;
+  const before = { ...node.deps.storage };
+  Object.assign(node.deps.storage, { formOf: async () => 'qcow2', disks: async (instance: InstanceUuid) => (await before.disks(instance)).map((disk) => ({ ...disk, form: 'qcow2', bus: 'sata' })) });
+  Object.assign(node.deps.driver, { capabilities: { ...node.deps.driver.capabilities, hasLibvdsk } });
+  await node.receive(build(systemMetadata));
+  await node.settled();
+}
+
+test('a server on qcow2 disks is on SATA, and is not made on a host whose bhyve would not open them', async () => {
+  await buildOnQcow2({}, true);
+  expect(row()).toMatchObject({ vm_state: 'active', root_device_name: '/dev/sda' });
+  expect(node.guest(uuid)!.definition.disks.map(({ bus }) => bus)).toEqual(['sata']);
+  await buildOnQcow2({}, false);
+  expect([node.guest(uuid), node.world.disks.size]).toEqual([undefined, 0]); // and is tried on another host
+  await buildOnQcow2({ image_hw_disk_bus: 'virtio' }, true);
+  expect(String(node.rpc.faults[0]?.['message'])).toMatch(/hw_disk_bus=virtio is not supported by this host \(it has: sata\)/);
+  expect([node.world.disks.size, node.world.folders.size]).toEqual([0, 0]);
 });
 
 test('a flavor that wants servers which can be suspended is refused a single NVMe disk too, before anything is made', async () => {

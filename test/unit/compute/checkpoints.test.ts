@@ -24,11 +24,34 @@ describe('a checkpoint', () => {
     [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
+    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'sideways' }, /bhyve_checkpoint_kind is external or internal, not sideways/],
+    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'internal' }, /is for servers on qcow2 disks, and this one has ZFS volumes/],
   ])('that is asked for by %j is refused in words, and its image deleted', async (properties, words) => {
     const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
     node.image = asked(properties);
     expect(reasonOf(await send('snapshot_instance'))).toMatch(words);
     expect([node.glanceCalls, node.world.nodes.size, rowOf(node)['task_state'], rowOf(node)['vm_state'], node.rpc.faults.length]).toEqual([[`remove ${image}`], 0, null, 'active', 1]);
+  });
+
+  test('of qcow2 disks is made as its user wants it, without memory, and what storage says against it is for the user to read', async () => {
+    const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
+    node.deps.storage.formOf = async () => 'qcow2';
+    const kinds: unknown[] = [];
+    node.deps.storage.createCheckpoint = async (...args) => {
+      kinds.push(args[5]);
+      throw new AgentError('disk-chain-refused', 'the disk has external checkpoints: delete them first');
+    };
+    node.image = asked({ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'internal' });
+    expect(reasonOf(await send('snapshot_instance'))).toMatch(/has external checkpoints: delete them first/);
+    expect([kinds, node.glanceCalls]).toEqual([['internal'], [`remove ${image}`]]);
+  });
+
+  test('with memory is refused of qcow2 disks, and the guest is not asked', async () => {
+    const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
+    node.deps.storage.formOf = async () => 'qcow2';
+    node.image = asked({ bhyve_checkpoint: 'full' });
+    expect(reasonOf(await send('snapshot_instance'))).toMatch(/checkpoints of its disks only; bhyve_checkpoint=disk makes one/);
+    expect([node.world.nodes.size, node.glanceCalls]).toEqual([0, [`remove ${image}`]]);
   });
 
   test('beyond max_per_instance is refused, and the others stay', async () => {
@@ -66,6 +89,16 @@ describe('an image that stands for a checkpoint', () => {
     const before = node.world.disks.get(uuid)?.get('root');
     expect(reasonOf(await send('rebuild_instance', rebuild))).toMatch(words);
     expect([node.world.disks.get(uuid)?.get('root'), node.guest(uuid)?.isRunning, node.guest(uuid)?.starts, rowOf(node)['vm_state']]).toEqual([before, true, 1, 'active']);
+  });
+
+  test('of a plain disk is refused while the server has checkpoints inside its disks, and the guest runs on', async () => {
+    const { node, uuid, send } = await scene({ task_state: 'rebuilding' });
+    await node.deps.storage.createCheckpoint(uuid, parseCheckpointId(other), 'running');
+    const before = { ...node.deps.storage };
+    node.deps.storage.checkpoints = async (instance) => (await before.checkpoints(instance)).map((one) => ({ ...one, kind: 'internal' }));
+    const { error } = await send('rebuild_instance', rebuild);
+    expect((error as Error).message).toMatch(/checkpoints inside its disks/);
+    expect([node.guest(uuid)?.isRunning, node.guest(uuid)?.starts]).toEqual([true, 1]);
   });
 
   test('brings back the disks of its own server, which stays a server of its first image', async () => {

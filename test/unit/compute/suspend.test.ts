@@ -38,6 +38,12 @@ describe('a suspend', () => {
     expect(events(one)).toEqual(['compute_suspend_instance started', 'compute_suspend_instance Error']);
   });
 
+  test('of a server on qcow2 disks is refused before anything was touched', async () => {
+    const { one, answer } = await play('suspend', 'running', ({ node }) => { node.deps.storage.formOf = async () => 'qcow2'; });
+    expect(wireFaultOf(answer.error)?.message).toMatch(/its disks are qcow2 files/);
+    expect([guestOf(one)?.isRunning, guestOf(one)?.save, rowOf(one)['vm_state']]).toEqual([true, undefined, 'active']);
+  });
+
   test('that bhyve gives up keeps the server active, with the reason', async () => {
     const { one } = await play('suspend', 'running', ({ node }) => { node.deps.driver.suspend = () => Promise.reject(new AgentError('guest-suspend-failed', 'bhyve could not save it')); });
     expect(rowOf(one)).toMatchObject({ vm_state: 'active', task_state: null, power_state: 1 });

@@ -407,7 +407,7 @@ describe('a root disk', () => {
 
   test('is a clone of the image, marked from its first moment and grown to the flavor', async () => {
     const disk = await storage.createDiskFromImage(ONE, 'root', IMAGE, 5n * GiB);
-    expect(disk).toEqual({ role: 'root', bus: null, dataset: rootOf(ONE), devicePath: `/dev/zvol/${rootOf(ONE)}`, bytes: 5n * GiB, madeFor: null });
+    expect(disk).toEqual({ role: 'root', bus: null, form: 'raw', dataset: rootOf(ONE), devicePath: `/dev/zvol/${rootOf(ONE)}`, bytes: 5n * GiB, madeFor: null });
     const clone = host.commands.find((line) => line.startsWith('zfs clone'))!;
     expect(clone).toContain(`-o org.nova-bhyve:kind=disk -o org.nova-bhyve:instance=${ONE} -o org.nova-bhyve:role=root -o org.nova-bhyve:image=${IMAGE}`);
     expect(zfs.datasets.get(rootOf(ONE))!.volsize).toBe(5n * GiB);
@@ -479,7 +479,7 @@ describe('a disk of another role', () => {
   const disk = (role: string): string => `tank/nova/instances/${ONE}/${role}`;
 
   test('is empty, takes no space before it is used, and is marked from its first moment', async () => {
-    expect(await storage.createBlankDisk(ONE, 'eph0', GiB)).toEqual({ role: 'eph0', bus: null, dataset: disk('eph0'), devicePath: `/dev/zvol/${disk('eph0')}`, bytes: GiB, madeFor: null });
+    expect(await storage.createBlankDisk(ONE, 'eph0', GiB)).toEqual({ role: 'eph0', bus: null, form: 'raw', dataset: disk('eph0'), devicePath: `/dev/zvol/${disk('eph0')}`, bytes: GiB, madeFor: null });
     const made = host.commands.find((line) => line.startsWith('zfs create -s -V') && line.endsWith('/eph0'))!;
     expect(made).toContain(`-o org.nova-bhyve:kind=disk -o org.nova-bhyve:instance=${ONE} -o org.nova-bhyve:role=eph0 `);
     expect(zfs.datasets.get(disk('eph0'))!.isSparse).toBe(true);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { imagePropertiesOf, machineShape, normalProperties, unsupportedMachine } from '../../../../src/compute/shape/index.js';
+import { capabilitiesFor, imagePropertiesOf, machineShape, normalProperties, unsupportedMachine } from '../../../../src/compute/shape/index.js';
 import { guestLimits } from '../../../../src/compute/shape/limits.js';
 import { machineRules } from '../../../../src/compute/shape/rules.js';
 import { createObject, profileNamed } from '../../../../src/objects/index.js';
@@ -25,6 +25,16 @@ describe('the shape of a machine', () => {
   test('is on NVMe by our own property, which goes before Nova’s', () => {
     expect(shape({ bhyve_disk_bus: 'nvme', hw_disk_bus: 'sata' }).diskBus).toBe('nvme');
     expect(unsupported({ bhyve_disk_bus: 'ide' })).toMatch(/bhyve_disk_bus=ide/);
+  });
+
+  test('is on SATA where its disks are qcow2 files, and an image that insists on something else is refused', () => {
+    const host = capabilitiesFor({ ...capabilities, ...models }, 'qcow2');
+    const on = (properties: Record<string, string>): string => machineShape({ vcpus: 1, extraSpecs: {}, properties, capabilities: host }).diskBus;
+    expect([on({}), on({ hw_disk_bus: 'sata' }), unsupported({ hw_disk_bus: 'sata' }, {}, true, host)]).toEqual(['sata', 'sata', null]);
+    expect(unsupported({ hw_disk_bus: 'virtio' }, {}, true, host)).toBe('image property hw_disk_bus=virtio is not supported by this host (it has: sata)');
+    expect(unsupported({}, { 'hw:disk_bus': 'nvme' }, true, host)).toMatch(/hw:disk_bus=nvme is not supported by this host \(it has: sata\)/);
+    expect(unsupported({ hw_vif_model: 'virtio' }, {}, true, host)).toBeNull();
+    expect(capabilitiesFor(capabilities, 'raw')).toBe(capabilities);
   });
 
   test('has no random numbers where the flavor does not allow them, or the host has none', () => {

@@ -68,12 +68,13 @@ test('libvdsk is known by its bhyvectl, which cannot suspend, and becomes a capa
   const stock = await probeCapabilities(host, options);
   expect(stock.hasLibvdsk).toBe(false);
   expect(stock.findings.find(({ probe }) => probe === 'libvdsk')).toMatchObject({ isOk: true, answer: expect.stringContaining('raw disks only') as string });
-  expect(hostTraits(stock, true)).not.toContain('CUSTOM_BHYVE_LIBVDSK');
+  expect(hostTraits(stock, { hasScreens: true, hasSataDisksOnly: false })).not.toContain('CUSTOM_BHYVE_LIBVDSK');
   host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: '       [--checkpoint=<name>]\n       [--ext-checkpoint=<name>]\n       [--del-checkpoint=<name>]\n' });
   const capabilities = await probeCapabilities(host, options);
   expect(capabilities).toMatchObject({ hasLibvdsk: true, hasSnapshot: false });
   expect(capabilities.findings.find(({ probe }) => probe === 'libvdsk')?.answer).toContain('qcow2');
-  expect(hostTraits(capabilities, true)).toContain('CUSTOM_BHYVE_LIBVDSK');
+  expect(hostTraits(capabilities, { hasScreens: true, hasSataDisksOnly: false })).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_LIBVDSK', 'COMPUTE_STORAGE_BUS_VIRTIO']));
+  expect(hostTraits(capabilities, { hasScreens: true, hasSataDisksOnly: true })).not.toContain('COMPUTE_STORAGE_BUS_VIRTIO');
 });
 
 test.each([
@@ -106,7 +107,7 @@ test('an arm64 host needs U-Boot and offers no screen', async () => {
   const capabilities = await probeCapabilities(host, { ...options, firmwareDirs: ['/usr/local/share/u-boot'] });
   expect(() => assertUsable(capabilities)).not.toThrow();
   expect(capabilities).toMatchObject({ architecture: 'arm64', hasFramebuffer: false, bootromKey: 'top', firmware: { vars: null } });
-  const inventory = await readInventory(host, capabilities, true, undefined);
+  const inventory = await readInventory(host, capabilities, { hasScreens: true, hasSataDisksOnly: false }, undefined);
   expect(inventory.supportedArchitectures).toEqual(['aarch64']);
   expect(inventory.traits.filter((trait) => trait.includes('X86') || trait.includes('GOP'))).toEqual([]);
 });
@@ -123,7 +124,7 @@ test('CPU features become the traits that a guest really has: not SVM, which bhy
 test('the inventory speaks Nova’s units', async () => {
   const host = newHost();
   host.outside.put('/var/run/dmesg.boot', bootMessages);
-  const inventory = await readInventory(host, await probeCapabilities(host, options), true, undefined);
+  const inventory = await readInventory(host, await probeCapabilities(host, options), { hasScreens: true, hasSataDisksOnly: false }, undefined);
   expect(inventory).toMatchObject({ vcpus: 2, memoryMiB: 6122, hypervisorVersion: 13_002_000, hypervisorHostname: 'host1.example.org', supportedArchitectures: ['x86_64', 'i686'] });
   expect(inventory.memoryUsedMiB).toBeGreaterThan(0);
   expect(inventory.memoryUsedMiB).toBeLessThan(inventory.memoryMiB);
