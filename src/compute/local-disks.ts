@@ -5,7 +5,7 @@
 import type { InstanceUuid } from '../lib/ids.js';
 import type { Step } from '../journal/index.js';
 import type { NovaObjectOf } from '../objects/index.js';
-import { diskFormats, isDiskBus, type DiskBus, type DiskFormat, type DiskRole } from '../storage/index.js';
+import { diskFormats, isDiskBus, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole } from '../storage/index.js';
 import type { ComputeDeps } from './deps.js';
 
 type Mapping = NovaObjectOf<'BlockDeviceMapping'>;
@@ -78,13 +78,15 @@ export function unsupportedDisks(mappings: readonly Mapping[], disks: readonly L
   return unknown === undefined ? null : `a disk of format ${String(unknown.format)} is not supported by this host (it has: ${[...formats].filter((format) => format !== 'swap').join(', ') || 'none'})`;
 }
 
-/** Makes and fills each disk. For disks that no guest has seen: what is there is written over. */
-export const localDiskSteps = ({ storage }: Pick<ComputeDeps, 'storage'>, instance: InstanceUuid, disks: readonly LocalDisk[]): readonly Step[] =>
+/** Makes and fills each disk, and tells `onMade` of it. For disks that no guest has seen: what is there is written over. */
+export const localDiskSteps = (
+  { storage }: Pick<ComputeDeps, 'storage'>, instance: InstanceUuid, disks: readonly LocalDisk[], onMade: (disk: DiskInfo) => void = () => undefined,
+): readonly Step[] =>
   disks.map(({ role, bytes, format, bus }): Step => ({
     name: `disk-${role}`,
     look: async () => 'not-done', // idempotent, and an interrupted filling shows in nothing
     act: async () => {
-      await storage.createBlankDisk(instance, role, bytes, bus);
+      onMade(await storage.createBlankDisk(instance, role, bytes, bus));
       if (isFillable(format, storage.formats)) await storage.fillDisk(instance, role, format);
     },
     undo: () => storage.buryDisk(instance, role),

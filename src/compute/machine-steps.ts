@@ -71,7 +71,7 @@ const isUnsaved = async (deps: Deps, instance: InstanceUuid): Promise<'done' | '
 export function startGuest(deps: Deps, instance: InstanceUuid): Step {
   return {
     name: 'start-guest',
-    look: () => isUnsaved(deps, instance),
+    look: notYet, // the start looks itself, and leaves a guest that runs alone
     act: async () => {
       await deps.driver.start(instance);
       if (!(await deps.driver.hasSave(instance))) return;

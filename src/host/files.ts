@@ -102,18 +102,21 @@ async function readTail(path: string, maxBytes: number): Promise<Uint8Array | un
   });
 }
 
-/** At most `bytes` from `position`, fewer at the end of the file. The buffer grows with what is there, not with the limit. */
+/** Most files of ours are shorter: one read has them. */
+const FIRST_READ_BYTES = 4096;
+
+/** At most `bytes` from `position`, fewer at the end of the file; a regular file gives less than it is asked for only there. */
 async function readUpTo(handle: FileHandle, bytes: number, position: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;
   while (total < bytes) {
-    const buffer = Buffer.alloc(Math.min(64 * 1024, bytes - total));
+    const buffer = Buffer.allocUnsafe(Math.min(total === 0 ? FIRST_READ_BYTES : 64 * 1024, bytes - total));
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position + total);
-    if (bytesRead === 0) break;
     chunks.push(buffer.subarray(0, bytesRead));
     total += bytesRead;
+    if (bytesRead < buffer.length) break;
   }
-  return Buffer.concat(chunks);
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
 async function syncFolder(path: string): Promise<void> {
@@ -184,6 +187,7 @@ async function remove(path: string, root: string): Promise<void> {
     if (info === undefined) return;
     assert(info.isDirectory(), 'the way to a file to be removed is made of folders, not links');
   }
+  if ((await undefinedIfMissing(lstat(path))) === undefined) return; // whoever removed it brought that to the disk
   await rm(path, { recursive: true, force: true });
   if ((await statOrUndefined(folder)) !== undefined) await syncFolder(folder);
 }

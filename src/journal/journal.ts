@@ -99,11 +99,11 @@ export async function openJournal(folder: string, deps: JournalDeps): Promise<Jo
       // Durable: Nova's row is changed before the first step, and must not be built from its start once more.
       await writer.append({ t: 'begin', id }, true);
     },
-    async mark(id, step, mark) {
+    async mark(id, step, mark, { isDurable = mark !== 'done' } = {}) {
       const operation = openOperation(id);
       if (mark === 'begun') observeStep(operation, step, false);
       // Without 'done' after a power failure the step looks, and finds that it is.
-      await writer.append({ t: 'mark', id, step, mark }, mark !== 'done');
+      await writer.append({ t: 'mark', id, step, mark }, isDurable);
       if (mark !== 'begun') observeStep(operation, step, true);
     },
     async note(id, key, value) {

@@ -33,7 +33,7 @@ async function runStep(journal: Journal, operation: Parameters<RunSteps>[1], ste
     if (mark === 'begun') await journal.mark(operation, step.name, 'done'); // begun before a crash
     return;
   }
-  await journal.mark(operation, step.name, 'begun');
+  await journal.mark(operation, step.name, 'begun', { isDurable: step.leavesNothing !== true });
   await step.act(signal);
   await journal.mark(operation, step.name, 'done');
 }

@@ -40,7 +40,8 @@ export interface Journal {
   /** Durable once resolved. 'duplicate' when the messageId was seen before (also before a restart). */
   accept(operation: AcceptedOperation): Promise<'new' | 'duplicate'>;
   begin(id: OperationId): Promise<void>;
-  mark(id: OperationId, step: string, mark: StepMark): Promise<void>;
+  /** `isDurable` false: enough that it is in order with what comes later. Default: true, but for 'done', which the step itself can see. */
+  mark(id: OperationId, step: string, mark: StepMark, options?: { readonly isDurable?: boolean }): Promise<void>;
   note(id: OperationId, key: string, value: string): Promise<void>;
   end(id: OperationId, outcome: OperationOutcome): Promise<void>;
   /** One operation, open or ended; undefined if it is not known (any more). */
@@ -62,6 +63,8 @@ export interface Step {
   act(signal: AbortSignal): Promise<void>;
   /** Copes with never, half and fully done. Absent = point of no return. */
   undo?(): Promise<void>;
+  /** It only waits, or fills what is everybody's: there is nothing on the machine to find after a crash, so its marks need not be on the disk before it acts. */
+  readonly leavesNothing?: true;
 }
 
 /**

@@ -15,6 +15,7 @@ import { asProperties, assertOurs, LAYOUT, markProperties, marksOf, type Kind } 
 import { containerProperties, createInstanceDisks } from './instance-disks.js';
 import { createKeptDisks } from './kept-disks.js';
 import { createDiskReplacements } from './replace-disk.js';
+import { rememberImages } from './remember-images.js';
 import { createStillDisks } from './still-disks.js';
 import { createChainStorage } from './qcow2/create-chain-storage.js';
 import { disksByForm, type DiskStorage } from './by-form.js';
@@ -71,7 +72,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
   const zfs = createZfs(host, layout.root);
   const locks = new KeyedMutex<ImageId>();
   const converterLimits = { cpuSeconds: limits.convertCpuSeconds, memoryMiB: limits.convertMemoryMiB, timeoutMs: limits.importTimeoutMs };
-  const store = createImageStore({ host, zfs, layout, clock, log, limits: converterLimits });
+  const store = rememberImages(createImageStore({ host, zfs, layout, clock, log, limits: converterLimits }), clock);
   const cacheOn = (shelf: ImageStore): ImageCache => createImageCache({ host, store: shelf, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
   const cache = cacheOn(store);

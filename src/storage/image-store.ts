@@ -46,11 +46,13 @@ export interface ImageStore {
   find(id: ImageId): Promise<StoredImage | undefined>;
   /** Writes the downloaded file at `path` into the pool. */
   import(id: ImageId, path: string, inspection: Inspection, virtualBytes: bigint, signal: AbortSignal): Promise<CachedImage>;
-  /** Remembers that a disk was wanted of it just now, to some minutes. */
-  touch(image: StoredImage): Promise<void>;
+  /** Notes in the pool that a disk was wanted of it just now, to some minutes; gives the image as it is then. */
+  touch(image: StoredImage): Promise<StoredImage>;
   list(): Promise<ListedImage[]>;
   /** False if disks are cloned from it. */
   drop(id: ImageId): Promise<boolean>;
+  /** Makes the next `find` look at the pool, whatever was found before. */
+  forget(id: ImageId): void;
 }
 
 export function createImageStore(deps: ImageStoreDeps): ImageStore {
@@ -78,11 +80,14 @@ export function createImageStore(deps: ImageStoreDeps): ImageStore {
       return { id, virtualBytes, detectedFormat: inspection.format };
     },
     async touch(image) {
-      if (Math.abs(nowSeconds() - image.lastUsedSeconds) < TOUCH_SECONDS) return;
-      await zfs.set(layout.image(image.id), asProperties({ 'last-used': String(nowSeconds()) }));
+      const lastUsedSeconds = nowSeconds();
+      if (Math.abs(lastUsedSeconds - image.lastUsedSeconds) < TOUCH_SECONDS) return image;
+      await zfs.set(layout.image(image.id), asProperties({ 'last-used': String(lastUsedSeconds) }));
+      return { ...image, lastUsedSeconds };
     },
     list: () => listImages(deps),
     drop: (id) => dropImage(deps, id),
+    forget: () => undefined, // it looks each time
   };
 }
 

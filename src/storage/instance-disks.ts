@@ -6,7 +6,7 @@
 import { Mutex } from 'async-mutex';
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../lib/clock.js';
-import { AgentError } from '../lib/errors.js';
+import { AgentError, codeOf } from '../lib/errors.js';
 import { isUuid, parseInstanceUuid, type ImageId, type InstanceUuid } from '../lib/ids.js';
 import type { KeyedMutex } from '../lib/keyed-mutex.js';
 import { novaFaults } from '../lib/nova-faults.js';
@@ -61,7 +61,8 @@ export type VolumeInfo = DiskInfo & { readonly dataset: string };
 export interface Place { readonly instance: InstanceUuid; readonly role: DiskRole }
 
 async function createDiskFromImage(deps: InstanceDisksDeps, place: Place, image: ImageId, bytes: bigint | null, bus: DiskBus | null): Promise<DiskInfo> {
-  const found = await findDisk(deps, place, { image });
+  // A new instance has no folder yet, and then no disk either: one command makes it and says so.
+  const found = place.role === 'root' && (await makeFolder(deps, place.instance)) ? undefined : await findDisk(deps, place, { image });
   if (found !== undefined) return settleSize(deps, place, stateOf(found), bytes);
   const marks = diskMarks(place, bus, { image });
   const current = await cloneImage(deps, deps.layout.disk(place.instance, place.role), marks, image, bytes);
@@ -102,10 +103,23 @@ export async function findDisk({ zfs, layout }: InstanceDisksDeps, place: Place,
   const datasets = await zfs.get(folder, ['volsize', ...markProperties], { recursive: true });
   const properties = datasets.get(folder);
   if (properties !== undefined) assertOurs(folder, properties, { kind: 'instance', instance });
-  else await zfs.createFilesystem(folder, { ...containerProperties, ...asProperties({ kind: 'instance', instance }) });
+  else await zfs.createFilesystem(folder, folderProperties(instance));
   const disk = datasets.get(dataset);
   if (disk !== undefined) assertOurs(dataset, disk, { kind: 'disk', ...place, ...marks });
   return disk;
+}
+
+const folderProperties = (instance: InstanceUuid): Record<string, string> => ({ ...containerProperties, ...asProperties({ kind: 'instance', instance }) });
+
+/** False if there is something of that name already; whose it is was not looked at. */
+async function makeFolder({ zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<boolean> {
+  try {
+    await zfs.createFilesystem(layout.instance(instance), folderProperties(instance));
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'zfs-exists') return false;
+    throw error;
+  }
 }
 
 /** Grows a disk that is smaller than wanted (null: it is right as it is), and waits for its node. */
@@ -122,14 +136,25 @@ export const containerProperties: Readonly<Record<string, string>> = { mountpoin
 /** Size of the new clone. The caller holds the image's lock. */
 export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, dataset: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<bigint> {
   const stored = await store.find(image);
-  if (stored === undefined) throw new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
+  if (stored === undefined) throw notCached(image);
   if (bytes !== null && bytes < stored.virtualBytes) {
     throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
   }
-  await zfs.clone(layout.imageBase(image), dataset, asProperties(marks));
+  const wanted = bytes === null ? stored.volumeBytes : roundUpToMebibyte(bytes);
+  try {
+    // The size is set together with the marks: `zfs clone -o volsize=` (freebsd/transcripts/zfs.json).
+    await zfs.clone(layout.imageBase(image), dataset, { ...(wanted === stored.volumeBytes ? {} : { volsize: String(wanted) }), ...asProperties(marks) });
+  } catch (error) {
+    store.forget(image);
+    if (codeOf(error) === 'zfs-missing' && (await store.find(image)) === undefined) throw notCached(image);
+    throw error;
+  }
   await store.touch(stored);
-  return stored.volumeBytes;
+  return wanted;
 }
+
+const notCached = (image: ImageId): AgentError =>
+  new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
 
 export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly VolumeInfo[]> {
   const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });

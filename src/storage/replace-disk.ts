@@ -6,7 +6,6 @@
  *
  * Killed anywhere, the same call goes on from what is there; `made-for` tells a successor of this call from the disk that it is to replace.
  */
-import type { ImageId } from '../lib/ids.js';
 import { bury, cloneImage, findDisk, settleSize, stateOf, type InstanceDisksDeps, type Place } from './instance-disks.js';
 import { whileBusy } from './while-busy.js';
 import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
@@ -19,7 +18,7 @@ export function createDiskReplacements(deps: InstanceDisksDeps): Replacements {
   const { zfs } = deps;
   return {
     replaceFromImage: (instance, role, image, bytes, madeFor) => deps.locks.run(image, () => replaceDisk(deps, {
-      place: { instance, role }, own: { image, 'made-for': madeFor }, make: (name, marks) => cloneAtSize(deps, name, marks, image, bytes),
+      place: { instance, role }, own: { image, 'made-for': madeFor }, make: async (name, marks) => void (await cloneImage(deps, name, marks, image, bytes)),
     }, bytes)),
     replaceWithBlank: (instance, role, bytes, madeFor) => replaceDisk(deps, {
       place: { instance, role }, own: { 'made-for': madeFor }, make: (name, marks) => zfs.createVolume(name, roundUpToMebibyte(bytes), asProperties(marks)),
@@ -30,12 +29,6 @@ export function createDiskReplacements(deps: InstanceDisksDeps): Replacements {
 
 /** Where the successor lies until it takes its place; disks(…) does not list it. */
 export const successorOf = (dataset: string): string => `${dataset}.new`;
-
-async function cloneAtSize(deps: InstanceDisksDeps, name: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<void> {
-  const current = await cloneImage(deps, name, marks, image, bytes);
-  const wanted = bytes === null ? current : roundUpToMebibyte(bytes);
-  if (wanted > current) await deps.zfs.set(name, { volsize: String(wanted) });
-}
 
 interface Present { readonly dataset: string; readonly current: Properties | undefined; readonly successor: Properties | undefined }
 

@@ -171,7 +171,7 @@ export interface HypervisorDriver extends KeptCheckpoints {
   list(): Promise<readonly InstanceUuid[]>;
   state(instance: InstanceUuid): Promise<GuestState>;
   powerState(instance: InstanceUuid): Promise<PowerState>;
-  /** Of many with one look at the process list: for comparing. What to do is decided by `powerState`, later and for one. */
+  /** Of many with one look at the process list. One that could not be looked at is not in the answer, and logged. */
   powerStates(instances: readonly InstanceUuid[]): Promise<ReadonlyMap<InstanceUuid, PowerState>>;
   /** Writes instance.json, bhyve.conf and the variable store; keeps stored slots; idempotent. Not for a running guest. */
   define(definition: GuestDefinition): Promise<void>;

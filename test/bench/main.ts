@@ -58,7 +58,7 @@ export function chosenFigures(only: string | null, isQuick: boolean): FigureName
 const notes = `
 What each side does: both serve the same control plane, broker and database on this machine, in one run. The peer is Debian's nova-compute with Nova's fake driver, which
 answers from memory. Ours is the product as it is shipped, with its journal on disk, on a null node: it starts the real commands (zfs, ps, daemon …) and a supervised process
-for each guest, but behind them are stand-ins that take about 2 ms each and run no machine. Processor time is the service's own and that of the commands it waited for, also
+for each guest, but behind them are stand-ins that take 2 to 4 ms each and run no machine. Processor time is the service's own and that of the commands it waited for, also
 for boots, where their part is shown apart; the peer runs none. Not in it: the supervisors and guests, which are nobody's children. Boots are without network and config
 drive. Figures are medians of the rounds; those of a crowd are of one, and ours alone: the real agent and real processes, but a conductor, Keystone, Placement and Glance in
 memory, because the control plane would be the limit; its audits and power syncs run every 5 s, and its idle minute is made of whole runs of them. --quick takes 20 guests and

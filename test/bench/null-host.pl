@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# Every FreeBSD tool of a null node (null-node.ts), in one program: what it is called as decides what it is. It costs what a small C program
-# costs (about 2 ms), because it must not be what the benchmark measures. Perl, because every Debian has it and it starts that fast.
+# Every FreeBSD tool of a null node (null-node.ts), in one program: what it is called as decides what it is. It should cost what a small C program
+# costs (2 to 3 ms), because it must not be what the benchmark measures. Perl, because every Debian has it and it starts that fast; so that it stays that
+# fast, no module is loaded, and each tool runs and ends in a BEGIN block, before the rest of the text is compiled.
 #
 # It keeps the promises that the agent relies on and nothing more:
 #   bhyve     makes its /dev/vmm entry and null modem, takes its title, waits for signals; no machine is behind it
@@ -9,10 +10,38 @@
 #   ps, sysctl, kldstat, daemon, limits …  as far as they are asked
 # What a null node does not have fails as on a host without it. The real behaviour is the business of test/lab.
 use strict;
-use warnings;
 
-my ($node, $tool) = $0 =~ m{^(.*)/bin/([^/]+)$} or die "called by a strange name: $0\n";
-my ($pool, $volumes) = ("$node/pool", "$node/dev/zvol");
+my ($node, $tool, $pool, $volumes);
+BEGIN {
+	($node, $tool) = $0 =~ m{^(.*)/bin/([^/]+)$} or die "called by a strange name: $0\n";
+	($pool, $volumes) = ("$node/pool", "$node/dev/zvol");
+}
+
+# Without standard streams and in a session of its own (setsid(1)), as the child of nobody.
+sub daemon {
+	my @args = @_;
+	while (@args && $args[0] =~ /^-/) { my $flag = shift @args; shift @args if $flag =~ /[pPRotTlsmu]$/; }
+	my $pid = fork;
+	defined $pid or die "daemon: $!\n";
+	return 0 if $pid;
+	chdir '/';
+	open(STDIN, '<', '/dev/null'); open(STDOUT, '>', '/dev/null'); open(STDERR, '>', '/dev/null');
+	$ENV{LAB_NODE} = $node;
+	exec 'setsid', @args;
+	exit 1;
+}
+
+sub limits { my @args = @_; while (@args && $args[0] =~ /^-/) { splice(@args, 0, 2); } exec @args; die "limits: $!\n"; }
+
+BEGIN {
+	my %answers = (
+		'freebsd-version' => "13.2-RELEASE\n", uname => "FreeBSD\n", uptime => "12:00PM  up 1 day,  2:00, 0 users, load averages: 0.10, 0.10, 0.10\n", ifconfig => '', kldstat => '', kldload => '',
+		zpool => "ONLINE\n", pciconf => '', netstat => qq({"statistics":{"socket":[],"interface":[]}}\n),
+	);
+	if (exists $answers{$tool}) { print $answers{$tool}; exit 0; }
+	exit daemon(@ARGV) if $tool eq 'daemon';
+	limits(@ARGV) if $tool eq 'limits';
+}
 
 sub fail { my ($code, $text) = @_; print STDERR "$text\n"; exit $code; }
 sub slurp { my ($path) = @_; open(my $file, '<', $path) or return scalar(undef); local $/; my $text = <$file>; close $file; return $text; }
@@ -50,7 +79,8 @@ sub tree {
 	return @found;
 }
 
-my %native = (used => 1048576, available => 10995116277760, referenced => 1048576, logicalused => 1048576, volmode => 'dev', mountpoint => 'none');
+my %native;
+BEGIN { %native = (used => 1048576, available => 10995116277760, referenced => 1048576, logicalused => 1048576, volmode => 'dev', mountpoint => 'none'); }
 
 sub zfs_get {
 	my ($is_recursive, $wanted, $name) = @_;
@@ -119,6 +149,8 @@ sub zfs {
 	fail(2, "unrecognized command '$verb'");
 }
 
+BEGIN { if ($tool eq 'zfs') { zfs(@ARGV); exit 0; } }
+
 # --- guests and processes ----------------------------------------------------------------------------------------------------------
 
 my $modem;
@@ -153,12 +185,13 @@ sub bhyve {
 	for (0 .. $#args - 1) { read_memory($args[$_ + 1]) if $args[$_] eq '-r'; }
 	my $config = slurp("bhyve.conf") // '';
 	my ($console) = $config =~ m{^(?:lpc\.)?com1\.path=\S*?(nmdm\d+)A}m;
-	mkdir "$node/dev/vmm";
-	write_file("$node/dev/vmm/$name", "$$\n");
 	if (defined $console) {
-		for my $side ('A', 'B') { my $path = "$node/dev/$console$side"; system('mkfifo', $path) unless -e $path; }
+		my @missing = grep { !-e } map { "$node/dev/$console$_" } 'A', 'B';
+		system('mkfifo', @missing) if @missing;
 		open($modem, '+<', "$node/dev/${console}B"); # held open: its reader waits and is never woken
 	}
+	mkdir "$node/dev/vmm";
+	write_file("$node/dev/vmm/$name", "$$\n");
 	$0 = "bhyve: $name";
 	$SIG{TERM} = sub { exit 1 }; # the power button, and a guest that obeys: powered off
 	$SIG{USR1} = sub { my $file = slurp("$node/run/save-$name"); save($name, $config, $file) if defined $file; };
@@ -178,7 +211,13 @@ sub bhyvectl {
 	return 0;
 }
 
-my ($boot_time) = (slurp('/proc/stat') // '') =~ /^btime (\d+)/m;
+BEGIN {
+	exit bhyve(@ARGV) if $tool eq 'bhyve';
+	exit bhyvectl(@ARGV) if $tool eq 'bhyvectl';
+}
+
+my $boot_time;
+BEGIN { ($boot_time) = (slurp('/proc/stat') // '') =~ /^btime (\d+)/m; }
 
 # By its environment; or, because a title is written over that, by the folder that it works in.
 sub is_ours {
@@ -207,30 +246,18 @@ sub ps {
 	return defined $place && !@lines ? 1 : 0;
 }
 
-# Without standard streams and in a session of its own, as the child of nobody.
-sub daemon {
-	my @args = @_;
-	while (@args && $args[0] =~ /^-/) { my $flag = shift @args; shift @args if $flag =~ /[pPRotTlsmu]$/; }
-	my $pid = fork // fail(1, "daemon: $!");
-	return 0 if $pid;
-	require POSIX;
-	POSIX::setsid();
-	chdir '/';
-	open(STDIN, '<', '/dev/null'); open(STDOUT, '>', '/dev/null'); open(STDERR, '>', '/dev/null');
-	$ENV{LAB_NODE} = $node;
-	exec @args;
-	exit 1;
-}
+BEGIN { exit ps(@ARGV) if $tool eq 'ps'; }
 
 # --- small answers -----------------------------------------------------------------------------------------------------------------
 
 # A host with room for 1,000 small guests, so that it is never the scheduler that says no.
-my %sysctl = (
+my %sysctl;
+BEGIN { %sysctl = (
 	'hw.machine_arch' => 'amd64', 'hw.model' => 'AMD EPYC Processor', 'hw.ncpu' => 256, 'kern.smp.cores' => 256, 'kern.smp.threads_per_core' => 1, 'hw.physmem' => 549755813888,
 	'hw.pagesize' => 4096, 'vm.stats.vm.v_free_count' => 130000000, 'vm.stats.vm.v_inactive_count' => 0, 'vm.stats.vm.v_laundry_count' => 0, 'vm.stats.vm.v_cache_count' => 0,
 	'kstat.zfs.misc.arcstats.size' => 0, 'kern.osrelease' => '13.2-RELEASE', 'kern.osreldate' => 1302001, 'kern.hostname' => 'null', 'hw.vmm.svm.features' => 1,
 	'hw.vmm.vmx.initialized' => 0, 'hw.vmm.maxcpu' => 64, 'machdep.tsc_freq' => 2600000000,
-);
+); }
 
 sub sysctl {
 	my $is_bare = grep { $_ eq '-n' } @_;
@@ -244,21 +271,6 @@ sub sysctl {
 	return $code;
 }
 
-sub limits { my @args = @_; while (@args && $args[0] =~ /^-/) { splice(@args, 0, 2); } exec @args or fail(127, "limits: $!"); }
+BEGIN { exit sysctl(@ARGV) if $tool eq 'sysctl'; }
 
-my %answers = (
-	'freebsd-version' => "13.2-RELEASE\n", uname => "FreeBSD\n", uptime => "12:00PM  up 1 day,  2:00, 0 users, load averages: 0.10, 0.10, 0.10\n", ifconfig => '', kldstat => '', kldload => '',
-	zpool => "ONLINE\n", pciconf => '',
-);
-
-if ($tool eq 'zfs') { zfs(@ARGV); exit 0; }
-if ($tool eq 'netstat') { print '{"statistics":{"socket":[],"interface":[]}}', "\n"; exit 0; }
-exit bhyve(@ARGV) if $tool eq 'bhyve';
-exit bhyvectl(@ARGV) if $tool eq 'bhyvectl';
-exit ps(@ARGV) if $tool eq 'ps';
-exit daemon(@ARGV) if $tool eq 'daemon';
-exit sysctl(@ARGV) if $tool eq 'sysctl';
-limits(@ARGV) if $tool eq 'limits';
-fail(1, "$tool: not on a null node") unless exists $answers{$tool};
-print $answers{$tool};
-exit 0;
+fail(1, "$tool: not on a null node");

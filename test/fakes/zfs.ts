@@ -236,8 +236,13 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     const origin = existing(from);
     assertFree(name);
     const own = assignments(name, values.get('o') ?? [], 'create');
+    const size = own.get('volsize');
+    own.delete('volsize');
     const volume = add(name, 'volume', { own, volsize: origin.volsize, origin });
     nodes.cloned?.(volume, origin);
+    if (size === undefined) return '';
+    volume.volsize = octets(size);
+    nodes.resized?.(volume);
     return '';
   }
 

@@ -29,6 +29,7 @@ import { spawnSteps } from './spawn-steps.js';
 import { refuseUnsupported } from './supported.js';
 import { localDisks, nameDisks, rootBus, rootDeviceName, rootMapping, type LocalDisk } from '../local-disks.js';
 import { capabilitiesFor, imagePropertiesOf, machineShape, normalProperties, shapeFacts, type MachineShape } from '../shape/index.js';
+import { powerStates } from '../../virt/index.js';
 
 type Build = Operation<BuildArguments>;
 
@@ -162,12 +163,12 @@ async function imageOf({ args: { instance }, context, deps }: Build): Promise<Gl
 }
 
 async function reportActive({ args: { instance }, context, deps }: Build, vifs: NetworkInfo): Promise<void> {
-  const uuid = parseInstanceUuid(instance.get('uuid'));
   const { network_allocated: _dropped, ...metadata } = instance.get('system_metadata');
   instance.set('system_metadata', metadata);
   instance.set('launched_at', toNovaTime(deps.clock.now()));
   setAccessIps(deps.options.defaultAccessIpNetwork, instance, vifs);
-  await saveState(deps, context, instance, { vmState: vmStates.active, taskState: null, powerState: await deps.driver.powerState(uuid) }, taskStates.spawning);
+  // The start has just seen it run. Should it have ended since, that is an event, whose power sync waits for the end of this build.
+  await saveState(deps, context, instance, { vmState: vmStates.active, taskState: null, powerState: powerStates.running }, taskStates.spawning);
   if (deps.options.trackInstanceChanges) await deps.conductor.scheduler.updateInstances(context, deps.options.host, [instance]);
 }
 

@@ -7,6 +7,7 @@ import type { Step } from '../../journal/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
 import type { GuestDefinition } from '../../virt/index.js';
 import type { NetworkInfo, PluggedVif } from '../../network/index.js';
+import { rolePlace, type DiskInfo, type DiskRole } from '../../storage/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { deviceMetadata } from '../device-metadata.js';
 import { cacheImage, rootBytesOf } from '../fetch-image.js';
@@ -38,12 +39,14 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
   const imageId = parseImageId(input.image.id);
   const rootBytes = rootBytesOf(instance.get('flavor'));
   const { rootKind } = machineShape(shapeFacts(instance, deps.driver.capabilities));
+  const disks = new Map<DiskRole, DiskInfo>();
+  const keep = (disk: DiskInfo): void => void disks.set(disk.role, disk);
   let vifs: NetworkInfo = [];
   let plugged: readonly PluggedVif[] = [];
   let configDrivePath: string | null = null;
   let plugWait: PlugWait | null = null;
-  const definition = async (): Promise<GuestDefinition> => guestDefinition({
-    instance, nameTemplate: deps.options.instanceNameTemplate, disks: await deps.storage.disks(uuid), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
+  const definition = (): GuestDefinition => guestDefinition({
+    instance, nameTemplate: deps.options.instanceNameTemplate, disks: [...disks.values()].sort((a, b) => rolePlace(a.role) - rolePlace(b.role)), plugged, configDrivePath, hasVnc: deps.options.vnc !== null,
     capabilities: deps.driver.capabilities,
   });
 
@@ -51,6 +54,7 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     {
       name: 'cache-image', // the cache is everybody's: no undo
       look: async () => 'not-done',
+      leavesNothing: true,
       act: (signal) => cacheImage(deps, context, input.image, { maxBytes: rootBytes, signal, for: uuid }),
       undo: async () => undefined,
     },
@@ -58,14 +62,15 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
       name: 'root-disk',
       look: async () => 'not-done', // idempotent, and it also grows the disk
       act: async () => {
-        await deps.storage.createDiskFromImage(uuid, 'root', imageId, rootKind === 'cdrom' ? null : rootBytes, rootBus(input.blockDevices));
+        keep(await deps.storage.createDiskFromImage(uuid, 'root', imageId, rootKind === 'cdrom' ? null : rootBytes, rootBus(input.blockDevices)));
       },
       undo: () => deps.storage.buryDisks(uuid),
     },
-    ...localDiskSteps(deps, uuid, input.disks),
+    ...localDiskSteps(deps, uuid, input.disks, keep),
     {
       name: 'await-ports',
       look: async () => 'not-done',
+      leavesNothing: true,
       act: async () => {
         vifs = await input.vifs();
         plugWait = expectPlugged(deps, context, instance, vifs); // before plugging: the event may be quick
@@ -76,7 +81,8 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
     {
       name: 'device-tags', // before the config drive, which tells them
       look: async () => 'not-done',
-      act: async () => tagDevices(operation, input, await definition()),
+      leavesNothing: true,
+      act: () => tagDevices(operation, input, definition),
       undo: async () => undefined,
     },
     {
@@ -90,10 +96,11 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
       },
       undo: () => deps.driver.destroy(uuid),
     },
-    defineGuest(deps, uuid, definition, { isNew: true }),
+    defineGuest(deps, uuid, async () => definition(), { isNew: true }),
     {
       name: 'await-plugged',
       look: async () => 'not-done',
+      leavesNothing: true,
       act: async (signal) => plugWait?.wait(signal),
       undo: async () => undefined,
     },
@@ -102,10 +109,11 @@ export function spawnSteps(operation: Spawn, input: SpawnInput): readonly Step[]
 }
 
 /** Nothing is asked or set for a server without tags. */
-async function tagDevices({ args, context, deps }: Spawn, { image, blockDevices, disks, hasTaggedPorts }: SpawnInput, definition: GuestDefinition): Promise<void> {
+async function tagDevices({ args, context, deps }: Spawn, { image, blockDevices, disks, hasTaggedPorts }: SpawnInput, define: () => GuestDefinition): Promise<void> {
   const roles = [[rootMapping(blockDevices), 'root'] as const, ...disks.map(({ mapping, role }) => [mapping, role] as const)];
   const diskTags = roles.flatMap(([mapping, role]) => ((mapping?.maybe('tag') ?? null) === null ? [] : [[role, mapping!.get('tag')!] as const]));
   if (!hasTaggedPorts && diskTags.length === 0) return;
+  const definition = define();
   const rows = hasTaggedPorts ? await deps.conductor.virtualInterfaces.byInstance(context, definition.instance) : [];
   const nicTags = rows.flatMap((row) => ((row.maybe('tag') ?? null) === null ? [] : [[row.get('uuid'), row.get('tag')!] as const]));
   const tags = { nics: new Map(nicTags), disks: new Map(diskTags) };

@@ -47,8 +47,11 @@ export function createImageFiles(deps: ChainsDeps, chains: Chains): ImageStore {
       await files.rename(target, places.image(id));
       return { id, virtualBytes, detectedFormat: inspection.format };
     },
-    async touch({ id, detectedFormat: format, virtualBytes, lastUsedSeconds }) {
-      if (Math.abs(nowSeconds() - lastUsedSeconds) >= TOUCH_SECONDS) await writeFacts(id, { format, virtualBytes, lastUsedSeconds: nowSeconds() });
+    async touch(image) {
+      const lastUsedSeconds = nowSeconds();
+      if (Math.abs(lastUsedSeconds - image.lastUsedSeconds) < TOUCH_SECONDS) return image;
+      await writeFacts(image.id, { format: image.detectedFormat, virtualBytes: image.virtualBytes, lastUsedSeconds });
+      return { ...image, lastUsedSeconds };
     },
     async list() {
       const names = (await files.list(places.images)).filter(isUuid).map(parseImageId);
@@ -65,6 +68,7 @@ export function createImageFiles(deps: ChainsDeps, chains: Chains): ImageStore {
       await files.remove(factsPath(id), places.images);
       return true;
     },
+    forget: () => undefined, // it looks each time
   };
 }
 

@@ -3,8 +3,10 @@
  * cleaned, with a verdict; folder only → it is off; process or vmm entry without a folder → not ours: reported, never touched.
  */
 import { isUuid, type InstanceUuid } from '../../lib/ids.js';
+import { sideBySide } from '../../lib/side-by-side.js';
+import { filesAtOnce } from './guest-files.js';
 import { putAway, type LifecycleDeps } from './lifecycle.js';
-import { observeGuest } from './observe-guest.js';
+import { listProcesses, observeGuest } from './observe-guest.js';
 import { isFromBoot } from './boot-id.js';
 import { withdrawIfIdle } from './suspend-guest.js';
 import type { Watch } from './watch.js';
@@ -18,19 +20,17 @@ export interface AdoptionReport {
 
 export async function adoptGuests(deps: LifecycleDeps, watch: Watch): Promise<AdoptionReport> {
   const { host, files, log } = deps;
-  const adopted: InstanceUuid[] = [];
-  const cleaned: InstanceUuid[] = [];
   const instances = await files.list();
-  const all = await host.processes.list();
-  for (const instance of instances) {
+  const all = await listProcesses(host);
+  const outcomes = await sideBySide(instances, filesAtOnce, async (instance) => {
     try {
-      const outcome = await adoptOne(deps, watch, instance, all);
-      if (outcome === 'adopted') adopted.push(instance);
-      if (outcome === 'cleaned') cleaned.push(instance);
+      return await adoptOne(deps, watch, instance, all);
     } catch (err) {
       log.error({ err, instance }, 'could not take a guest over; it is left as it is');
+      return 'left';
     }
-  }
+  });
+  const [adopted, cleaned] = (['adopted', 'cleaned'] as const).map((wanted) => instances.filter((_instance, index) => outcomes[index] === wanted)) as [InstanceUuid[], InstanceUuid[]];
   const foreign = (await host.files.list(`${host.deviceRoot}/vmm`)).filter((name) => !isUuid(name) || !instances.includes(name as InstanceUuid));
   if (foreign.length > 0) log.warn({ foreign }, 'other machines run on this host; they are left alone');
   if (instances.length > 0) log.info({ adopted: adopted.length, cleaned: cleaned.length, defined: instances.length }, 'guests taken over');

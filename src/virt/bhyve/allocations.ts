@@ -6,6 +6,7 @@
  * units are spread over a wide range, those without a device node come first (never opened since boot), and a supervisor drains its own.
  */
 import { z } from 'zod';
+import type { Clock } from '../../lib/clock.js';
 import { AgentError, codeOf } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { Host } from '../../host/index.js';
@@ -27,7 +28,7 @@ function startOf(instance: InstanceUuid, count: number): number {
 }
 
 /** AgentError `no-console-unit` when every unit of the range belongs to a guest. */
-export async function chooseConsoleUnit(host: Host, instance: InstanceUuid, others: readonly MachineSpec[]): Promise<number> {
+export async function chooseConsoleUnit(host: Host, instance: InstanceUuid, others: readonly Pick<MachineSpec, 'consoleUnit'>[]): Promise<number> {
   const taken = new Set(others.map(({ consoleUnit }) => consoleUnit));
   const count = consoleUnits.last - consoleUnits.first + 1;
   const nodes = new Set(await host.files.list(host.deviceRoot));
@@ -43,11 +44,13 @@ export async function chooseConsoleUnit(host: Host, instance: InstanceUuid, othe
 }
 
 /** AgentError `no-vnc-port` (retry later) when every port of the range belongs to a guest or is listened on. */
-export async function chooseVncPort(host: Host, log: Logger, options: VncOptions, others: readonly MachineSpec[]): Promise<number> {
+export async function chooseVncPort(listening: ListeningPorts, options: VncOptions, others: readonly Pick<MachineSpec, 'vnc'>[]): Promise<number> {
   const taken = new Set(others.flatMap(({ vnc }) => (vnc === null ? [] : [vnc.port])));
-  const listening = await listeningPorts(host, log);
-  for (let port = options.portRange.first; port <= options.portRange.last; port += 1) {
-    if (!taken.has(port) && !listening.has(port)) return port;
+  for (const now of [false, true]) {
+    const heard = await listening({ now });
+    for (let port = options.portRange.first; port <= options.portRange.last; port += 1) {
+      if (!taken.has(port) && !heard.has(port)) return port;
+    }
   }
   throw new AgentError('no-vnc-port',
     `no port between ${options.portRange.first} and ${options.portRange.last} is free: widen [bhyve]vnc_port_range`, { retry: 'later' });
@@ -57,11 +60,29 @@ const netstatSockets = z.object({
   statistics: z.object({ socket: z.array(z.object({ local: z.object({ port: z.string() }).optional(), 'tcp-state': z.string().optional() })) }),
 });
 
+/** TCP ports that somebody listens on; as they were a few seconds ago, unless it must be now. */
+export type ListeningPorts = (options?: { readonly now?: boolean }) => Promise<ReadonlySet<number>>;
+
+const listeningMs = 10_000;
+
 /**
- * TCP ports that somebody listens on, by netstat. bhyve of 13.2 starts even if it cannot listen, and the guest then has no screen,
- * so we look first. A netstat that cannot say is no reason to refuse a guest.
+ * What netstat last said. Guests do not take each other's ports, whatever it says, so all that a look from some seconds ago can miss is another program
+ * that began to listen just then; and that may as well come between a look and the guest's own start.
  */
-export async function listeningPorts(host: Host, log: Logger): Promise<ReadonlySet<number>> {
+export function createListeningPorts(deps: { readonly host: Host; readonly clock: Pick<Clock, 'monotonicMs'>; readonly log: Logger }): ListeningPorts {
+  let last: { readonly ports: ReadonlySet<number>; readonly atMs: number } | undefined;
+  return async ({ now = false } = {}) => {
+    const atMs = deps.clock.monotonicMs();
+    if (last === undefined || now || atMs - last.atMs > listeningMs) last = { ports: await readListeningPorts(deps), atMs };
+    return last.ports;
+  };
+}
+
+/**
+ * By netstat. bhyve of 13.2 starts even if it cannot listen, and the guest then has no screen, so we look first. A netstat that cannot say is no
+ * reason to refuse a guest.
+ */
+async function readListeningPorts({ host, log }: { readonly host: Host; readonly log: Logger }): Promise<ReadonlySet<number>> {
   try {
     const { stdout } = await host.run('netstat', ['--libxo', 'json', '-an', '-p', 'tcp']);
     const sockets = netstatSockets.parse(JSON.parse(stdout)).statistics.socket;

@@ -7,6 +7,7 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import type { ProcessInfo } from '../../host/index.js';
 import type { Logger } from '../../observe/index.js';
 import { guestProcesses, vmmEntry, type ObserveDeps } from './observe-guest.js';
+import type { SortedProcesses } from './proof.js';
 import type { StoredVerdict } from './verdict.js';
 
 /** Removes the vmm entry; none is fine. AgentError `vmm-busy` (retry later) if it stays. */
@@ -28,7 +29,7 @@ export async function endReaders({ host }: Pick<ObserveDeps, 'host'>, readers: r
  * Cleans after a guest of which nothing runs any more and writes `verdict` if the supervisor wrote none. Throws AgentError
  * `guest-unproven` rather than touch a vmm entry that a process which is not ours uses. `all`: a process list of this moment.
  */
-export async function cleanLeftovers(deps: ObserveDeps, instance: InstanceUuid, verdict: StoredVerdict | null, log: Logger, all?: readonly ProcessInfo[]): Promise<void> {
+export async function cleanLeftovers(deps: ObserveDeps, instance: InstanceUuid, verdict: StoredVerdict | null, log: Logger, all?: SortedProcesses): Promise<void> {
   const found = await guestProcesses(deps, instance, all);
   refuseStrangers(instance, found.strangers);
   await endReaders(deps, found.consoleReaders);

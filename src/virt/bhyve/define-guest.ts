@@ -6,13 +6,14 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import type { Host } from '../../host/index.js';
 import type { Logger } from '../../observe/index.js';
 import type { GuestDefinition, HostCapabilities } from '../types.js';
-import { chooseConsoleUnit, chooseVncPort, listeningPorts, type VncOptions } from './allocations.js';
+import { chooseConsoleUnit, chooseVncPort, type ListeningPorts, type VncOptions } from './allocations.js';
 import { ensureVariableStore } from './firmware.js';
 import type { GuestFiles } from './guest-files.js';
 import { buildMachineSpec, type MachineSpec } from './machine-spec.js';
 import { renderConfig } from './render-config.js';
 import { renderLimits } from './render-limits.js';
 import { supervisorScript } from './supervisor-script.js';
+import type { TakenNumbers } from './taken-numbers.js';
 
 export interface DefineDeps {
   readonly host: Host;
@@ -21,22 +22,10 @@ export interface DefineDeps {
   readonly log: Logger;
   /** One key, 'allocations': two guests must not choose the same number. */
   readonly allocations: KeyedMutex<'allocations'>;
+  readonly taken: TakenNumbers;
+  readonly listening: ListeningPorts;
   readonly capabilities: () => HostCapabilities;
   readonly vnc: VncOptions | null;
-}
-
-async function otherSpecs({ files, log }: DefineDeps, instance: InstanceUuid): Promise<MachineSpec[]> {
-  const specs: MachineSpec[] = [];
-  for (const other of await files.list()) {
-    if (other === instance) continue;
-    try {
-      const spec = await files.readSpec(other);
-      if (spec !== undefined) specs.push(spec);
-    } catch (err) {
-      log.warn({ err, instance: other }, 'could not read a stored guest; its console numbers may be given away');
-    }
-  }
-  return specs;
 }
 
 const isRescued = (definition: GuestDefinition | undefined): boolean => definition?.disks.some(({ role }) => role === 'rescue') === true;
@@ -54,7 +43,7 @@ export async function defineGuest(deps: DefineDeps, definition: GuestDefinition)
   }
   await deps.allocations.run('allocations', async () => {
     const before = await files.readSpec(definition.instance);
-    const others = await otherSpecs(deps, definition.instance);
+    const others = await deps.taken.ofOthers(definition.instance);
     const consoleUnit = before?.consoleUnit ?? (await chooseConsoleUnit(host, definition.instance, others));
     const vnc = wantsScreen(deps, definition) ? await screenOf(deps, before, others) : null;
     const createdAt = before?.createdAt ?? deps.clock.now().toISOString();
@@ -62,27 +51,35 @@ export async function defineGuest(deps: DefineDeps, definition: GuestDefinition)
     await host.files.makeDirectory(files.paths(definition.instance).folder, 0o700);
     // A rescue begins with firmware that has no boot entries: that is what lets its disk boot.
     if (!isRescued(before?.definition) || !isRescued(definition)) await files.forget(definition.instance, ['rescueVariableStore']);
-    await files.writeSpec(spec);
+    await store(deps, spec);
   });
   await writeGuestFiles(deps, definition.instance);
 }
 
 /** The stored port, unless somebody else listens there now: the guest is off, so it is not the guest itself. */
-async function screenOf(deps: DefineDeps, before: MachineSpec | undefined, others: readonly MachineSpec[]): Promise<MachineSpec['vnc']> {
+async function screenOf(deps: DefineDeps, before: MachineSpec | undefined, others: readonly Pick<MachineSpec, 'vnc'>[], looksNow = false): Promise<MachineSpec['vnc']> {
   const options = deps.vnc;
   if (options === null) return null;
   const stored = before?.vnc?.port;
-  if (stored !== undefined && !(await listeningPorts(deps.host, deps.log)).has(stored)) return { address: options.address, port: stored };
-  return { address: options.address, port: await chooseVncPort(deps.host, deps.log, options, others) };
+  // An earlier look may have heard the guest itself: only one of this moment says that the port is taken.
+  const isFree = async (port: number): Promise<boolean> =>
+    (!looksNow && !(await deps.listening()).has(port)) || !(await deps.listening({ now: true })).has(port);
+  if (stored !== undefined && (await isFree(stored))) return { address: options.address, port: stored };
+  return { address: options.address, port: await chooseVncPort(deps.listening, options, others) };
 }
 
-/** Looks again whether the screen's port is free, before a start. */
-export async function refreshScreen(deps: DefineDeps, instance: InstanceUuid): Promise<void> {
+async function store(deps: DefineDeps, spec: MachineSpec): Promise<void> {
+  await deps.files.writeSpec(spec);
+  deps.taken.note(spec);
+}
+
+/** Looks again whether the screen's port is free, before a start. `wasJustDefined`: that look may do. */
+export async function refreshScreen(deps: DefineDeps, instance: InstanceUuid, wasJustDefined: boolean): Promise<void> {
   await deps.allocations.run('allocations', async () => {
     const spec = await readStoredSpec(deps.files, instance);
     if (!wantsScreen(deps, spec.definition)) return;
-    const vnc = await screenOf(deps, spec, await otherSpecs(deps, instance));
-    if (vnc?.port !== spec.vnc?.port || vnc?.address !== spec.vnc?.address) await deps.files.writeSpec({ ...spec, vnc });
+    const vnc = await screenOf(deps, spec, await deps.taken.ofOthers(instance), !wasJustDefined);
+    if (vnc?.port !== spec.vnc?.port || vnc?.address !== spec.vnc?.address) await store(deps, { ...spec, vnc });
   });
 }
 
@@ -105,13 +102,16 @@ export async function writeGuestFiles(deps: DefineDeps, instance: InstanceUuid):
   if (firmware === null) throw new AgentError('host-unusable', 'no guest firmware is installed: pkg install bhyve-firmware');
   const paths = files.paths(instance);
   const store = isRescued(spec.definition) ? paths.rescueVariableStore : paths.variableStore;
-  const firmwareVars = await ensureVariableStore(host.files, firmware, store);
+  const firmwareVars = firmware.vars === null ? null : store;
   const config = renderConfig(spec, capabilities, { deviceRoot: host.deviceRoot, firmwareCode: firmware.code, firmwareVars });
-  await writeIfDifferent(host, paths.config, config, 0o600);
   const limits = renderLimits(spec.definition.limits, host.toolPath('rctl'));
-  if (limits === '') await files.forget(instance, ['limits']);
-  else await writeIfDifferent(host, paths.limits, limits, 0o600);
-  await writeIfDifferent(host, paths.supervisor, supervisorScript, 0o500);
+  // At the same time: most of it is waiting for the disk.
+  await Promise.all([
+    ensureVariableStore(host.files, firmware, store),
+    writeIfDifferent(host, paths.config, config, 0o600),
+    limits === '' ? files.forget(instance, ['limits']) : writeIfDifferent(host, paths.limits, limits, 0o600),
+    writeIfDifferent(host, paths.supervisor, supervisorScript, 0o500),
+  ]);
 }
 
 async function writeIfDifferent({ files }: Host, path: string, content: string, mode: number): Promise<void> {

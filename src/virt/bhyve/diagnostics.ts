@@ -1,14 +1,15 @@
 /** Figures of one guest: bhyvectl's counters, ps, and the counters of its taps. */
+import { Semaphore } from 'async-mutex';
 import { z } from 'zod';
-import type { Clock } from '../../lib/clock.js';
-import type { Host } from '../../host/index.js';
+import type { Host, ProcessInfo } from '../../host/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
-import type { GuestDiagnostics } from '../types.js';
-import type { MachineSpec } from './machine-spec.js';
-import type { Observation } from './observe-guest.js';
+import type { GuestDefinition, GuestDiagnostics } from '../types.js';
 import { isStopped } from './proof.js';
 
 type NicFigures = GuestDiagnostics['nics'][number];
+
+/** That one question may run at a time. */
+const maxCommands = 4;
 
 /** `bhyvectl --get-stats`: description padded to 40, a tab, a decimal. Lines of another shape are skipped: releases differ. */
 export function parseStats(output: string): ReadonlyMap<string, bigint> {
@@ -44,33 +45,45 @@ export function parseTapFigures(output: string, tapName: string, mac: string): N
   };
 }
 
-/** Figures as far as the host gives them; a figure that cannot be had is null (or 0 for an interface), never an error. */
-export async function readDiagnostics(host: Host, clock: Clock, instance: InstanceUuid, spec: MachineSpec, seen: Observation, isCrashed: boolean): Promise<GuestDiagnostics> {
-  const disks = spec.definition.disks.map(({ role }) => ({ role, readBytes: null, writeBytes: null }));
-  const ids = Array.from({ length: spec.definition.vcpus }, (_unused, id) => id);
-  if (seen.kind !== 'running') {
-    return {
-      state: isCrashed ? 'crashed' : 'shutdown', uptimeSeconds: null, memoryMaximumMiB: spec.definition.memoryMiB, memoryUsedMiB: null,
-      cpus: ids.map((id) => ({ id, timeNs: null })), nics: [], disks,
-    };
-  }
-  const { process } = seen;
-  const tscHz = await host.sysctl('machdep.tsc_freq');
-  const cpus: { id: number; timeNs: bigint | null }[] = [];
-  for (const id of ids) {
-    const { stdout } = await host.run('bhyvectl', [`--vm=${instance}`, `--cpu=${id}`, '--get-stats'], { okExits: 'any' });
-    cpus.push({ id, timeNs: runtimeNs(parseStats(stdout), tscHz === undefined ? null : BigInt(tscHz)) });
-  }
-  const nics: NicFigures[] = [];
-  for (const { tapName, mac } of spec.definition.nics) {
-    const { code, stdout } = await host.run('netstat', ['--libxo', 'json', '-ibn', '-I', tapName], { okExits: 'any' });
-    if (code === 0) nics.push(parseTapFigures(stdout, tapName, mac));
-  }
-  return {
-    state: isStopped(process) ? 'paused' : 'running',
-    uptimeSeconds: Math.max(0, Math.floor(clock.now().getTime() / 1000) - process.startedAtSeconds),
-    memoryMaximumMiB: spec.definition.memoryMiB,
-    memoryUsedMiB: Math.floor(process.residentKiB / 1024),
-    cpus, nics, disks,
-  };
+/** `machdep.tsc_freq`; null on a host that has none. */
+export async function readTscHz(host: Pick<Host, 'sysctl'>): Promise<bigint | null> {
+  const value = await host.sysctl('machdep.tsc_freq');
+  return value === undefined ? null : BigInt(value);
 }
+
+interface Figures { readonly cpus: GuestDiagnostics['cpus']; readonly nics: readonly NicFigures[] }
+
+/** One bhyvectl for each processor and one netstat for each interface, all at the same time; a figure that cannot be had is null, or 0 for an interface. */
+export async function readFigures(host: Host, instance: InstanceUuid, { vcpus, nics }: GuestDefinition, tscHz: bigint | null): Promise<Figures> {
+  const slots = new Semaphore(maxCommands);
+  const cpu = async (id: number): Promise<Figures['cpus'][number]> => {
+    const { stdout } = await host.run('bhyvectl', [`--vm=${instance}`, `--cpu=${id}`, '--get-stats'], { okExits: 'any' });
+    return { id, timeNs: runtimeNs(parseStats(stdout), tscHz) };
+  };
+  const nic = async ({ tapName, mac }: GuestDefinition['nics'][number]): Promise<NicFigures[]> => {
+    const { code, stdout } = await host.run('netstat', ['--libxo', 'json', '-ibn', '-I', tapName], { okExits: 'any' });
+    return code === 0 ? [parseTapFigures(stdout, tapName, mac)] : [];
+  };
+  const [cpus, found] = await Promise.all([
+    Promise.all(Array.from({ length: vcpus }, (_unused, id) => slots.runExclusive(() => cpu(id)))),
+    Promise.all(nics.map((each) => slots.runExclusive(() => nic(each)))),
+  ]);
+  return { cpus, nics: found.flat() };
+}
+
+/** Of a guest that does not run. */
+export const diagnosticsOff = ({ vcpus, memoryMiB, disks }: GuestDefinition, isCrashed: boolean): GuestDiagnostics => ({
+  state: isCrashed ? 'crashed' : 'shutdown', uptimeSeconds: null, memoryMaximumMiB: memoryMiB, memoryUsedMiB: null,
+  cpus: Array.from({ length: vcpus }, (_unused, id) => ({ id, timeNs: null })), nics: [], disks: disks.map(diskFigures),
+});
+
+export const diagnosticsOn = ({ memoryMiB, disks }: GuestDefinition, process: ProcessInfo, { cpus, nics }: Figures, nowSeconds: number): GuestDiagnostics => ({
+  state: isStopped(process) ? 'paused' : 'running',
+  uptimeSeconds: Math.max(0, nowSeconds - process.startedAtSeconds),
+  memoryMaximumMiB: memoryMiB,
+  memoryUsedMiB: Math.floor(process.residentKiB / 1024),
+  cpus, nics, disks: disks.map(diskFigures),
+});
+
+/** bhyve counts nothing of them. */
+const diskFigures = ({ role }: GuestDefinition['disks'][number]): GuestDiagnostics['disks'][number] => ({ role, readBytes: null, writeBytes: null });

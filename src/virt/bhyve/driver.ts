@@ -4,24 +4,25 @@ import type { Clock } from '../../lib/clock.js';
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { KeyedMutex } from '../../lib/keyed-mutex.js';
-import type { Host, ProcessInfo } from '../../host/index.js';
+import { sideBySide } from '../../lib/side-by-side.js';
+import type { Host } from '../../host/index.js';
 import type { Logger, Metrics } from '../../observe/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../types.js';
 import { adoptGuests } from './adopt.js';
-import type { VncOptions } from './allocations.js';
+import { createListeningPorts, type VncOptions } from './allocations.js';
 import { readBootId } from './boot-id.js';
 import { assertUsable, probeCapabilities } from './capabilities.js';
 import { defineGuest, readStoredSpec } from './define-guest.js';
-import { readDiagnostics } from './diagnostics.js';
-import { createGuestFiles } from './guest-files.js';
+import { diagnosticsOff, diagnosticsOn, readFigures, readTscHz } from './diagnostics.js';
+import { createGuestFiles, filesAtOnce } from './guest-files.js';
 import { injectNmi } from './inject-nmi.js';
 import { readInventory } from './inventory.js';
 import { checkpointDisks, moveDisks } from './live-disks.js';
 import { planSlots } from './machine-spec.js';
 import { destroyGuest, softRebootGuest, startGuest, stopGuest, type LifecycleDeps } from './lifecycle.js';
-import { observeGuest } from './observe-guest.js';
+import { listProcesses, observeGuest } from './observe-guest.js';
 import { pauseGuest, unpauseGuest } from './pause.js';
-import { isStopped } from './proof.js';
+import { isStopped, type SortedProcesses } from './proof.js';
 import { readSaveRestore, withFinding } from './save-capability.js';
 import { readSaveIdentity, type SaveIdentity } from './save-identity.js';
 import type { SaveLocation } from './sandbox.js';
@@ -30,6 +31,7 @@ import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
 import { trimLogs } from './trim-logs.js';
 import { hasSave } from './suspend-guest.js';
+import { createTakenNumbers } from './taken-numbers.js';
 import { interpretVerdict } from './verdict.js';
 import { createWatch } from './watch.js';
 
@@ -78,6 +80,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
   const files = createGuestFiles(host, options.statePath);
   let probed: HostCapabilities | undefined;
   let bootId: Promise<string> | undefined;
+  let tscHzRead: Promise<bigint | null> | undefined;
   let identityRead: { readonly identity: SaveIdentity; readonly atMs: number } | undefined;
   const capabilities = (): HostCapabilities => {
     assert(probed !== undefined, 'prepare() comes before the use of the driver');
@@ -87,9 +90,19 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     host, files, clock, log, capabilities, vnc: options.vnc,
     boot: () => (bootId ??= readBootId(host)),
     allocations: new KeyedMutex(),
+    taken: createTakenNumbers(files, log),
+    listening: createListeningPorts({ host, clock, log }),
     startTimeoutMs: options.startTimeoutMs ?? 30_000,
     consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024,
     isTrial: options.isTrial ?? false,
+  };
+  /** A constant of the machine, unless it could not be read. */
+  const tscHz = async (): Promise<bigint | null> => {
+    tscHzRead ??= readTscHz(host).catch((error: unknown) => {
+      tscHzRead = undefined;
+      throw error;
+    });
+    return tscHzRead;
   };
   const mutex = new KeyedMutex<InstanceUuid>();
   const watch = createWatch({ lifecycle, clock, log, metrics: options.metrics, mutex });
@@ -114,11 +127,12 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
   }
 
   /** `all`: a process list of this moment, for a first look. */
-  async function state(instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<GuestState> {
-    if ((await files.readSpec(instance)) === undefined) return { kind: 'absent' };
+  async function state(instance: InstanceUuid, all?: SortedProcesses): Promise<GuestState> {
+    if (all === undefined && !(await files.isDefined(instance))) return { kind: 'absent' };
     const deadline = clock.monotonicMs() + 3000;
     for (let list = all; ; list = undefined) {
       const seen = await observeGuest(lifecycle, instance, list);
+      if (seen.kind !== 'running' && all !== undefined && !(await files.isDefined(instance))) return { kind: 'absent' };
       if (seen.kind === 'ended') return { kind: 'stopped', verdict: seen.verdict === null ? null : interpretVerdict(seen.verdict) };
       if (seen.kind === 'left-over') return { kind: 'stopped', verdict: null };
       if (seen.kind === 'running') {
@@ -133,7 +147,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     }
   }
 
-  async function powerState(instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<PowerState> {
+  async function powerState(instance: InstanceUuid, all?: SortedProcesses): Promise<PowerState> {
     const seen = await state(instance, all);
     if (seen.kind === 'absent') return powerStates.noState;
     if (seen.kind === 'running') return seen.isPaused ? powerStates.paused : powerStates.running;
@@ -181,14 +195,21 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     state: (instance) => state(instance),
     powerState: (instance) => powerState(instance),
     async powerStates(instances) {
-      const all = instances.length === 0 ? [] : await host.processes.list();
       const seen = new Map<InstanceUuid, PowerState>();
-      for (const instance of instances) seen.set(instance, await powerState(instance, all));
+      if (instances.length === 0) return seen;
+      const all = await listProcesses(host);
+      await sideBySide(instances, filesAtOnce, async (instance) => {
+        try {
+          seen.set(instance, await powerState(instance, all));
+        } catch (err) {
+          log.warn({ err, instance }, 'power state of a guest not read');
+        }
+      });
       return seen;
     },
     define: (definition) => withGuest(definition.instance, async () => {
       // Without a stored definition there never was a guest; a stranger of its name is refused when it is started.
-      const seen = (await files.readSpec(definition.instance)) === undefined ? null : await observeGuest(lifecycle, definition.instance);
+      const seen = !(await files.isDefined(definition.instance)) ? null : await observeGuest(lifecycle, definition.instance);
       if (seen?.kind === 'running' || seen?.kind === 'coming-up') {
         throw new AgentError('guest-running', `guest ${definition.instance} runs: stop it before it is defined anew`);
       }
@@ -254,9 +275,13 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
       return now.kind === 'running' && !now.isPaused ? { host: spec.vnc.address, port: spec.vnc.port } : null;
     },
     async diagnostics(instance) {
-      const spec = await readStoredSpec(files, instance);
-      const isCrashed = (await powerState(instance)) === powerStates.crashed;
-      return readDiagnostics(host, clock, instance, spec, await observeGuest(lifecycle, instance), isCrashed);
+      const { definition } = await readStoredSpec(files, instance);
+      // Asked for while ps tells whether the guest runs, and thrown away if it does not.
+      const figures = tscHz().then((hz) => readFigures(host, instance, definition, hz));
+      figures.catch(() => undefined);
+      const seen = await observeGuest(lifecycle, instance);
+      if (seen.kind === 'running') return diagnosticsOn(definition, seen.process, await figures, Math.floor(clock.now().getTime() / 1000));
+      return diagnosticsOff(definition, (await powerState(instance)) === powerStates.crashed);
     },
     uptimeLine: async () => (await host.run('uptime', [])).stdout.trim(),
     async openSerialConsole(instance) {

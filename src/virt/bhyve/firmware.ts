@@ -29,8 +29,6 @@ export async function findFirmware(
 }
 
 /** Gives the guest a variable store once. An interrupted copy leaves a temporary file only, never half a store. */
-export async function ensureVariableStore(files: Host['files'], firmware: Firmware, store: string): Promise<string | null> {
-  if (firmware.vars === null) return null;
-  if (!(await files.exists(store))) await files.copy(firmware.vars, store, 0o600);
-  return store;
+export async function ensureVariableStore(files: Host['files'], firmware: Firmware, store: string): Promise<void> {
+  if (firmware.vars !== null && !(await files.exists(store))) await files.copy(firmware.vars, store, 0o600);
 }

@@ -5,7 +5,7 @@ import { novaFaults } from '../../lib/nova-faults.js';
 import type { StopOptions } from '../types.js';
 import { cleanLeftovers, refuseStrangers } from './clean-up.js';
 import { refreshScreen, writeGuestFiles, type DefineDeps } from './define-guest.js';
-import { guestProcesses, observeGuest, vmmEntry, type Observation } from './observe-guest.js';
+import { guestProcesses, listProcesses, observeGuest, vmmEntry, type Observation } from './observe-guest.js';
 import { dropPartial } from './partial-save.js';
 import { forceOff, pressPowerButton, waitForSupervisor, type PowerDeps } from './power.js';
 import { guestTitle } from './proof.js';
@@ -63,27 +63,45 @@ export const unseenEnd = (deps: Pick<LifecycleDeps, 'clock'>, reason: string, is
  * `guest-start-failed` with bhyve's last words.
  */
 export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid, restored: RestoredStart | null = null): Promise<Running> {
-  const all = await deps.host.processes.list();
+  const isNew = await hasNeverRun(deps, instance);
+  const running = isNew ? undefined : await clearTheWay(deps, instance);
+  if (running !== undefined) return running;
+  await refreshScreen(deps, instance, isNew);
+  await writeGuestFiles(deps, instance);
+  await restored?.putFiles();
+  const paths = deps.files.paths(instance);
+  if (!isNew && (await deps.host.files.exists(paths.bhyveLog))) await deps.host.files.rename(paths.bhyveLog, `${paths.bhyveLog}.1`);
+  await deps.host.files.makeDirectory(deps.files.events, 0o700);
+  if (!isNew) await dropPartial(deps, instance);
+  await deps.files.forget(instance, ['verdict', 'suspendMarker', 'restore']);
+  if (restored !== null) await deps.host.files.writeAtomic(paths.restore, `${restored.save}\n`);
+  await launchSupervisor(deps, instance);
+  const timeoutMs = Math.max(deps.startTimeoutMs, restored?.timeoutMs ?? 0);
+  const started = await waitForTitle(deps, instance, timeoutMs);
+  if (started !== undefined) return started;
+  throw await startFailure(deps, instance, timeoutMs);
+}
+
+/**
+ * Whether nothing ever ran out of the guest's folder, and nobody has a VM of its name: bhyve holds that before it has its title, and a supervisor makes
+ * its lock before it starts anything (the lock is also what holds two supervisors apart that start at the same moment). No process list can say more.
+ */
+async function hasNeverRun({ host, files }: LifecycleDeps, instance: InstanceUuid): Promise<boolean> {
+  const { status, verdict, lock, stopMarker, bhyveLog, consoleLog } = files.paths(instance);
+  const traces = [vmmEntry(host, instance), status, verdict, lock, stopMarker, bhyveLog, consoleLog];
+  return (await Promise.all(traces.map((path) => host.files.exists(path)))).every((exists) => !exists);
+}
+
+/** Cleans up after the last run; gives the guest if it runs. */
+async function clearTheWay(deps: LifecycleDeps, instance: InstanceUuid): Promise<Running | undefined> {
+  const all = await listProcesses(deps.host);
   const first = await observeGuest(deps, instance, all);
   const seen = first.kind === 'coming-up' ? await settled(deps, instance) : first;
   if (seen.kind === 'running') return seen;
   const hasWaited = seen !== first || (seen.kind === 'ended' && seen.isSupervised);
   if (seen.kind === 'ended' && seen.isSupervised) await waitForSupervisor(deps, instance, supervisorEndMs);
   await cleanLeftovers(deps, instance, null, deps.log, hasWaited ? undefined : all);
-  await refreshScreen(deps, instance);
-  await writeGuestFiles(deps, instance);
-  await restored?.putFiles();
-  const paths = deps.files.paths(instance);
-  if (await deps.host.files.exists(paths.bhyveLog)) await deps.host.files.rename(paths.bhyveLog, `${paths.bhyveLog}.1`);
-  await deps.host.files.makeDirectory(deps.files.events, 0o700);
-  await dropPartial(deps, instance);
-  await deps.files.forget(instance, ['verdict', 'suspendMarker', 'restore']);
-  if (restored !== null) await deps.host.files.writeAtomic(paths.restore, `${restored.save}\n`);
-  await launchSupervisor(deps, instance);
-  const timeoutMs = Math.max(deps.startTimeoutMs, restored?.timeoutMs ?? 0);
-  const running = await waitForTitle(deps, instance, timeoutMs);
-  if (running !== undefined) return running;
-  throw await startFailure(deps, instance, timeoutMs);
+  return undefined;
 }
 
 async function launchSupervisor(deps: LifecycleDeps, instance: InstanceUuid): Promise<void> {
@@ -104,10 +122,11 @@ async function launchSupervisor(deps: LifecycleDeps, instance: InstanceUuid): Pr
 /** The running guest, or undefined if it ended or did not come up in time. */
 async function waitForTitle(deps: LifecycleDeps, instance: InstanceUuid, timeoutMs: number): Promise<Running | undefined> {
   const deadline = deps.clock.monotonicMs() + timeoutMs;
-  for (let waitMs = 25; deps.clock.monotonicMs() < deadline; waitMs = Math.min(waitMs * 2, 400)) {
+  for (let waitMs = 10; deps.clock.monotonicMs() < deadline; waitMs = Math.min(waitMs * 1.5, 400)) {
     if ((await deps.files.readVerdict(instance)) !== undefined) return undefined;
     const status = await deps.files.readStatus(instance);
-    if (status?.phase === 'running') {
+    // Without an entry there is no title yet, and no need to ask ps.
+    if (status?.phase === 'running' && (await deps.host.files.exists(vmmEntry(deps.host, instance)))) {
       const process = await deps.host.processes.find(status.pid);
       if (process?.command === guestTitle(instance)) return { kind: 'running', process, status, isSupervised: true };
     }

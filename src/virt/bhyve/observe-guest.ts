@@ -1,6 +1,7 @@
 /**
- * What the machine says about one guest right now. Files first (a verdict needs no process list), then ps with proof.
+ * What the machine says about one guest right now. A process list that the caller has, then files (a verdict needs no process list), then ps with proof.
  *
+ *   below its supervisor in a list        → running
  *   verdict there                         → ended
  *   status there, process proven          → running
  *   supervisor alive, neither             → coming up (between two runs, or just started)
@@ -10,7 +11,7 @@
 import type { Host, ProcessInfo } from '../../host/index.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { GuestFiles } from './guest-files.js';
-import { findGuestProcesses, isNamedByStatus, type GuestProcesses, type Whose } from './proof.js';
+import { findGuestProcesses, isNamedByStatus, sortProcesses, type GuestProcesses, type SortedProcesses, type Whose } from './proof.js';
 import type { StoredVerdict, SupervisorStatus } from './verdict.js';
 
 export type Observation =
@@ -32,13 +33,19 @@ async function whose({ files, boot }: ObserveDeps, instance: InstanceUuid): Prom
 }
 
 /** The guest's processes out of a process list; takes its own if none is given. */
-export async function guestProcesses(deps: ObserveDeps, instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<GuestProcesses> {
-  return findGuestProcesses(all ?? (await deps.host.processes.list()), await whose(deps, instance));
+export async function guestProcesses(deps: ObserveDeps, instance: InstanceUuid, all?: SortedProcesses): Promise<GuestProcesses> {
+  return findGuestProcesses(all ?? (await listProcesses(deps.host)), await whose(deps, instance));
 }
 
+/** The processes of this moment, sorted for looks at many guests. */
+export const listProcesses = async (host: Pick<Host, 'processes'>): Promise<SortedProcesses> => sortProcesses(await host.processes.list());
+
 /** One look. `all` is a process list of this moment, if the caller has one. */
-export async function observeGuest(deps: ObserveDeps, instance: InstanceUuid, all?: readonly ProcessInfo[]): Promise<Observation> {
+export async function observeGuest(deps: ObserveDeps, instance: InstanceUuid, all?: SortedProcesses): Promise<Observation> {
   const { host, files } = deps;
+  const below = all === undefined ? undefined : findGuestProcesses(all, { instance, supervisorPath: files.paths(instance).supervisor, status: undefined, boot: '' });
+  // Below its supervisor it is ours whatever the files say (proof.ts): a look at hundreds of guests that are well reads none.
+  if (below?.guest !== undefined && below.supervisor !== undefined) return { kind: 'running', process: below.guest, status: undefined, isSupervised: true };
   const verdict = await files.readVerdict(instance);
   const who = await whose(deps, instance);
   if (verdict !== undefined) return { kind: 'ended', verdict, isSupervised: who.status !== undefined };
@@ -47,7 +54,7 @@ export async function observeGuest(deps: ObserveDeps, instance: InstanceUuid, al
     const process = await host.processes.find(who.status.pid);
     if (process !== undefined && isNamedByStatus(process, who)) return { kind: 'running', process, status: who.status, isSupervised: true };
   }
-  const found = findGuestProcesses(all ?? (await host.processes.list()), who);
+  const found = findGuestProcesses(all ?? (await listProcesses(host)), who);
   if (found.guest !== undefined) return { kind: 'running', process: found.guest, status: who.status, isSupervised: found.supervisor !== undefined };
   // The verdict may have come while we looked.
   const late = await files.readVerdict(instance);

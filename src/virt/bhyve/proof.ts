@@ -43,19 +43,42 @@ export function isNamedByStatus(process: ProcessInfo, { instance, status, boot }
     && (process.parentPid === status.supervisorPid || Math.abs(process.startedAtSeconds - status.sinceSeconds) <= startToleranceSeconds);
 }
 
-/** Sorts one process list for one guest. */
-export function findGuestProcesses(all: readonly ProcessInfo[], whose: Whose): GuestProcesses {
-  const scripts = all.filter(({ command }) => runsScript(command, whose.supervisorPath));
+/** A process list of one moment, sorted once, so that looking at each of many guests does not go through all of it for each. */
+export interface SortedProcesses {
+  /** By their whole title or command line. */
+  readonly byCommand: ReadonlyMap<string, readonly ProcessInfo[]>;
+  /** Shells, by the script that they run. */
+  readonly byScript: ReadonlyMap<string, readonly ProcessInfo[]>;
+}
+
+export function sortProcesses(all: readonly ProcessInfo[]): SortedProcesses {
+  const [byCommand, byScript] = [new Map<string, ProcessInfo[]>(), new Map<string, ProcessInfo[]>()];
+  const put = (map: Map<string, ProcessInfo[]>, key: string, process: ProcessInfo): void => {
+    const same = map.get(key);
+    if (same === undefined) map.set(key, [process]);
+    else same.push(process);
+  };
+  for (const process of all) {
+    put(byCommand, process.command, process);
+    const script = scriptOf(process.command);
+    if (script !== undefined) put(byScript, script, process);
+  }
+  return { byCommand, byScript };
+}
+
+/** What of a process list belongs to one guest. */
+export function findGuestProcesses(all: SortedProcesses, whose: Whose): GuestProcesses {
+  const scripts = all.byScript.get(whose.supervisorPath) ?? [];
   const isReader = ({ command }: ProcessInfo): boolean => command.includes(`${whose.supervisorPath} --console `);
   const supervisorPids = new Set(scripts.filter((process) => !isReader(process)).map(({ pid }) => pid));
   const supervisor = scripts.find((process) => supervisorPids.has(process.pid) && !supervisorPids.has(process.parentPid));
-  const titled = all.filter(({ command }) => command === guestTitle(whose.instance));
+  const titled = all.byCommand.get(guestTitle(whose.instance)) ?? [];
   const guest = titled.find((process) => supervisorPids.has(process.parentPid) || isNamedByStatus(process, whose));
   return { guest, supervisor, consoleReaders: scripts.filter(isReader), strangers: titled.filter((process) => process !== guest) };
 }
 
-/** `/bin/sh SCRIPT …`; not `daemon … /bin/sh SCRIPT …`, nor an editor that has the file open. */
-function runsScript(command: string, script: string): boolean {
+/** SCRIPT of `/bin/sh SCRIPT …`; not of `daemon … /bin/sh SCRIPT …`, nor of an editor that has the file open. */
+function scriptOf(command: string): string | undefined {
   const [shell, path] = command.split(' ', 2);
-  return path === script && (shell === 'sh' || shell?.endsWith('/sh') === true);
+  return shell === 'sh' || shell?.endsWith('/sh') === true ? path : undefined;
 }

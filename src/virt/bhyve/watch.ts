@@ -11,7 +11,7 @@ import type { KeyedMutex } from '../../lib/keyed-mutex.js';
 import type { Logger, Metrics } from '../../observe/index.js';
 import type { GuestEvent, Verdict } from '../types.js';
 import { putAway, type LifecycleDeps } from './lifecycle.js';
-import { observeGuest } from './observe-guest.js';
+import { listProcesses, observeGuest } from './observe-guest.js';
 import { interpretVerdict } from './verdict.js';
 
 const tickMs = 500;
@@ -61,10 +61,17 @@ export function createWatch(deps: WatchDeps): Watch {
     }
   };
 
-  /** Compares what is with what was known; under the guest's mutex. */
-  async function examine(instance: InstanceUuid): Promise<void> {
+  /** Whether the files of a supervised guest say what is known already, as after a start of ours: no process list is needed to believe that. */
+  async function isAsKnown(instance: InstanceUuid, before: Known): Promise<boolean> {
+    if (before.kind !== 'running' || !before.isSupervised || (await files.readVerdict(instance)) !== undefined) return false;
+    const status = await files.readStatus(instance);
+    return status !== undefined && status.phase === 'running' && status.pid === before.pid;
+  }
+
+  /** Compares what is with what was known; under the guest's mutex. `isTold`: by its supervisor, which therefore lives. */
+  async function examine(instance: InstanceUuid, isTold: boolean): Promise<void> {
     const before = known.get(instance);
-    if (before === undefined) return;
+    if (before === undefined || (isTold && (await isAsKnown(instance, before)))) return;
     const seen = await observeGuest(lifecycle, instance);
     if (seen.kind === 'coming-up') return;
     if (seen.kind === 'running') {
@@ -79,10 +86,8 @@ export function createWatch(deps: WatchDeps): Watch {
     if (before.kind === 'running') emit(instance, 'stopped', stored === null ? null : interpretVerdict(stored));
   }
 
-  async function examineUnlessBusy(instance: InstanceUuid): Promise<boolean> {
-    if (mutex.isBusy(instance)) return false;
-    await mutex.run(instance, () => examine(instance));
-    return true;
+  async function examineUnlessBusy(instance: InstanceUuid, isTold: boolean): Promise<void> {
+    if (!mutex.isBusy(instance)) await mutex.run(instance, () => examine(instance, isTold));
   }
 
   async function readEvents(): Promise<void> {
@@ -91,7 +96,7 @@ export function createWatch(deps: WatchDeps): Watch {
       const instance = parseInstanceUuid(name);
       if (mutex.isBusy(instance)) continue;
       await host.files.remove(`${files.events}/${name}`, files.events);
-      await examineUnlessBusy(instance).catch((err: unknown) => log.error({ err, instance }, 'could not look at a guest'));
+      await examineUnlessBusy(instance, true).catch((err: unknown) => log.error({ err, instance }, 'could not look at a guest'));
     }
   }
 
@@ -99,7 +104,7 @@ export function createWatch(deps: WatchDeps): Watch {
   async function sweep(): Promise<void> {
     const running = [...known].filter(([, state]) => state.kind === 'running');
     if (running.length === 0) return;
-    const all = await host.processes.list();
+    const all = await listProcesses(host);
     for (const [instance, state] of running) {
       if (mutex.isBusy(instance) || state.kind !== 'running') continue;
       const seen = await observeGuest(lifecycle, instance, all);
@@ -107,7 +112,7 @@ export function createWatch(deps: WatchDeps): Watch {
         if (state.isSupervised && !seen.isSupervised) log.warn({ instance }, 'a guest lost its supervisor; its exit status will not be known');
         known.set(instance, { kind: 'running', pid: state.pid, isSupervised: seen.isSupervised });
       } else {
-        await examineUnlessBusy(instance).catch((err: unknown) => log.error({ err, instance }, 'could not look at a guest'));
+        await examineUnlessBusy(instance, false).catch((err: unknown) => log.error({ err, instance }, 'could not look at a guest'));
       }
     }
   }

@@ -44,6 +44,14 @@ describe('running steps', () => {
     expect(tale).toEqual(['begun a', 'act a', 'done a', 'begun b', 'act b', 'done b']);
   });
 
+  test('a mark of what leaves something is on the disk before it acts; of what leaves nothing it need not be', async () => {
+    const { journal, step } = bench();
+    const marks: unknown[] = [];
+    const listening = { ...journal, mark: async (_id: unknown, name: string, mark: string, options?: { isDurable?: boolean }) => void marks.push([name, mark, options?.isDurable]) } as Journal;
+    await runSteps(listening, id, [step('disk'), step('wait', { leavesNothing: true })], never);
+    expect(marks.filter((entry) => (entry as string[])[1] === 'begun')).toEqual([['disk', 'begun', true], ['wait', 'begun', false]]);
+  });
+
   test('a step that the machine shows as done is left alone, and is not ours to undo', async () => {
     const { journal, machine, tale, step, failing } = bench();
     machine.add('a');

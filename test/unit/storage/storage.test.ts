@@ -417,6 +417,28 @@ describe('a root disk', () => {
     expect(await storage.instancesWithDisks()).toEqual([ONE]);
   });
 
+  test('of a new server whose image is in the cache takes two commands', async () => {
+    await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB);
+    host.commands.length = 0;
+    await ensure(rawContent(2 * MiB));
+    await storage.createDiskFromImage(TWO, 'root', IMAGE, GiB);
+    expect(host.commands.map((line) => line.split(' ', 2).join(' '))).toEqual(['zfs create', 'zfs clone']);
+  });
+
+  test('of an image that somebody destroyed by hand is refused once, and the image is fetched anew for the next try', async () => {
+    await ensure(rawContent(2 * MiB)); // it was seen a moment ago
+    expect(zfs.run(['destroy', '-r', `tank/nova/images/${IMAGE}`]).code).toBe(0);
+    await expect(storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)).rejects.toMatchObject({ code: 'image-not-cached', retry: 'later' });
+    await ensure(rawContent(2 * MiB));
+    expect((await storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)).bytes).toBe(GiB);
+  });
+
+  test('is not made in a folder of another owner', async () => {
+    zfs.run(['create', `tank/nova/instances/${ONE}`]);
+    await expect(storage.createDiskFromImage(ONE, 'root', IMAGE, GiB)).rejects.toMatchObject({ code: 'zfs-foreign' });
+    expect(zfs.datasets.has(rootOf(ONE))).toBe(false);
+  });
+
   test('of a flavor without a size has the size of the image', async () => {
     expect((await storage.createDiskFromImage(ONE, 'root', IMAGE, null)).bytes).toBe(BigInt(2 * MiB));
     expect(host.commands.some((line) => line.includes('volsize=') && line.startsWith('zfs set'))).toBe(false);

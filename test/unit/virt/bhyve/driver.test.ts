@@ -344,3 +344,75 @@ test('an instance of a newer agent is listed, refused and left as it is', async 
   await expect(driver.destroy(instanceA)).rejects.toMatchObject({ code: 'layout-too-new' });
   expect(host.outside.text(`${folder}/instance.json`)).toBe('{"layout":7}');
 });
+
+/** How often ps was asked, for all processes and for one. */
+function countLooks(): { lists: number; finds: number } {
+  const looks = { lists: 0, finds: 0 };
+  const real = { ...host.processes };
+  host.processes.list = () => { looks.lists += 1; return real.list(); };
+  host.processes.find = (pid) => { looks.finds += 1; return real.find(pid); };
+  return looks;
+}
+
+test('the first start of a new guest asks for one process only, and for the listening ports once', async () => {
+  const looks = countLooks();
+  await driver.define(guestDefinition());
+  await driver.start(instanceA);
+  expect(looks).toEqual({ lists: 0, finds: 1 });
+  expect(host.calls.filter((call) => call.startsWith('netstat'))).toHaveLength(1);
+});
+
+test.each(['status', 'verdict', 'supervisor.lock', 'stop', 'bhyve.log', 'console.log'])('a guest that left %s is looked for in the process list before it is started', async (name) => {
+  await driver.define(guestDefinition());
+  host.outside.put(`${folder}/${name}`, '');
+  const looks = countLooks();
+  await driver.start(instanceA);
+  expect(looks.lists).toBeGreaterThan(0);
+});
+
+test('a guest that is started again keeps the port that it was heard on itself', async () => {
+  await driver.define(guestDefinition());
+  await driver.start(instanceA);
+  const netstat = 'netstat --libxo json -an -p tcp';
+  const heard = (ports: number[]): void => void host.answers.set(netstat, { code: 0, stderr: '', stdout: JSON.stringify({ statistics: { socket: ports.map((port) => ({ local: { port: String(port) }, 'tcp-state': 'LISTEN' })) } }) });
+  heard([5900]);
+  clock.advance(60_000);
+  await driver.define(guestDefinition({ instance: instanceB })); // the look that the next one may still use
+  await driver.stop(instanceA, { graceMs: 0, retryMs: 1 });
+  heard([]);
+  await driver.define(guestDefinition({ memoryMiB: 1024 }));
+  await driver.start(instanceA);
+  expect(await driver.vncEndpoint(instanceA)).toEqual({ host: '127.0.0.1', port: 5900 });
+});
+
+test('a range that an earlier look found full is looked at once more', async () => {
+  const netstat = 'netstat --libxo json -an -p tcp';
+  host.answers.set(netstat, { code: 0, stderr: '', stdout: JSON.stringify({ statistics: { socket: [5900, 5901, 5902].map((port) => ({ local: { port: String(port) }, 'tcp-state': 'LISTEN' })) } }) });
+  await expect(driver.define(guestDefinition())).rejects.toMatchObject({ code: 'no-vnc-port' });
+  host.answers.delete(netstat);
+  await driver.define(guestDefinition());
+  expect((JSON.parse(host.outside.text(`${folder}/instance.json`)!) as { vnc: { port: number } }).vnc.port).toBe(5900);
+});
+
+test('the numbers of a guest are free again when its folder is gone, also if it went without us', async () => {
+  const portOf = (instance: string): number => (JSON.parse(host.outside.text(`${statePath}/instances/${instance}/instance.json`)!) as { vnc: { port: number } }).vnc.port;
+  await driver.define(guestDefinition());
+  await driver.define(guestDefinition({ instance: instanceB }));
+  expect([portOf(instanceA), portOf(instanceB)]).toEqual([5900, 5901]);
+  await host.files.remove(folder, `${statePath}/instances`);
+  const third = '7a1c9a52-0000-4000-8000-000000000009' as typeof instanceA;
+  await driver.define(guestDefinition({ instance: third }));
+  expect(portOf(third)).toBe(5900);
+});
+
+test('the power states of many guests cost one process list; one that cannot be read holds up no other', async () => {
+  for (const instance of [instanceA, instanceB]) await driver.define(guestDefinition({ instance }));
+  await driver.start(instanceA);
+  const looks = countLooks();
+  const never = '7a1c9a52-0000-4000-8000-000000000009' as typeof instanceA;
+  expect(await driver.powerStates([instanceA, instanceB, never])).toEqual(new Map([[instanceA, powerStates.running], [instanceB, powerStates.shutdown], [never, powerStates.noState]]));
+  const real = { ...host.files };
+  host.files.readText = (path) => (path.includes(instanceB) ? Promise.reject(new Error('a bad disk')) : real.readText(path));
+  expect(await driver.powerStates([instanceA, instanceB])).toEqual(new Map([[instanceA, powerStates.running]]));
+  expect(looks).toEqual({ lists: 2, finds: 0 });
+});

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ProcessInfo } from '../../../../src/host/index.js';
 import { isFromBoot, readBootId } from '../../../../src/virt/bhyve/boot-id.js';
-import { findGuestProcesses, type Whose } from '../../../../src/virt/bhyve/proof.js';
+import { findGuestProcesses, sortProcesses, type Whose } from '../../../../src/virt/bhyve/proof.js';
 import { instanceA, instanceB } from '../../../fakes/guest-definition.js';
 
 const script = `/var/db/nova-bhyve/instances/${instanceA}/supervisor.sh`;
@@ -14,12 +14,12 @@ const whose: Whose = {
 };
 
 test('a guest below its supervisor is ours, whatever the status file says', () => {
-  expect(findGuestProcesses([supervisor, reader, guest], { ...whose, status: undefined })).toEqual({ guest, supervisor, consoleReaders: [reader], strangers: [] });
+  expect(findGuestProcesses(sortProcesses([supervisor, reader, guest]), { ...whose, status: undefined })).toEqual({ guest, supervisor, consoleReaders: [reader], strangers: [] });
 });
 
 test('a guest whose supervisor is gone is ours if the status file of this boot names its pid and start', () => {
   const orphan = { ...guest, parentPid: 1 };
-  expect(findGuestProcesses([orphan], whose).guest).toEqual(orphan);
+  expect(findGuestProcesses(sortProcesses([orphan]), whose).guest).toEqual(orphan);
 });
 
 test.each([
@@ -28,18 +28,18 @@ test.each([
   ['another boot', { ...guest, parentPid: 1 }, { ...whose, boot: 'boot-2' }],
   ['no status file', { ...guest, parentPid: 1 }, { ...whose, status: undefined }],
 ] as const)('an orphan with %s is a stranger', (_what, stranger, who) => {
-  expect(findGuestProcesses([stranger], who)).toMatchObject({ guest: undefined, strangers: [stranger] });
+  expect(findGuestProcesses(sortProcesses([stranger]), who)).toMatchObject({ guest: undefined, strangers: [stranger] });
 });
 
 test('other titles are nobody’s business: another guest, a longer name, an editor with the script open', () => {
   const others = [process(12, 10, `bhyve: ${instanceB}`), process(13, 10, `bhyve: ${instanceA}x`), process(14, 1, `vi ${script}`), process(15, 1, `daemon -c -f /bin/sh ${script} x`)];
-  expect(findGuestProcesses(others, whose)).toEqual({ guest: undefined, supervisor: undefined, consoleReaders: [], strangers: [] });
+  expect(findGuestProcesses(sortProcesses(others), whose)).toEqual({ guest: undefined, supervisor: undefined, consoleReaders: [], strangers: [] });
 });
 
 test('a subshell of the supervisor is not a second one, and a reader alone is none', () => {
   const subshell = { ...supervisor, pid: 20, parentPid: 10 };
-  expect(findGuestProcesses([subshell, supervisor], whose).supervisor).toEqual(supervisor);
-  expect(findGuestProcesses([reader], whose).supervisor).toBeUndefined();
+  expect(findGuestProcesses(sortProcesses([subshell, supervisor]), whose).supervisor).toEqual(supervisor);
+  expect(findGuestProcesses(sortProcesses([reader]), whose).supervisor).toBeUndefined();
 });
 
 test('the boot is named by kern.boot_id, or by the second of kern.boottime within the clock’s corrections', async () => {

@@ -7,6 +7,7 @@ import { probeCapabilities } from '../../../../src/virt/bhyve/capabilities.js';
 import { defineGuest } from '../../../../src/virt/bhyve/define-guest.js';
 import { createGuestFiles } from '../../../../src/virt/bhyve/guest-files.js';
 import { startGuest, type LifecycleDeps } from '../../../../src/virt/bhyve/lifecycle.js';
+import { createTakenNumbers } from '../../../../src/virt/bhyve/taken-numbers.js';
 import { createWatch, type Watch } from '../../../../src/virt/bhyve/watch.js';
 import type { GuestEvent } from '../../../../src/virt/index.js';
 import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
@@ -28,7 +29,8 @@ beforeEach(async () => {
   const capabilities = await probeCapabilities(host, { firmwareDirs: ['/usr/local/share/edk2-bhyve'], bootMessagesPath: '/var/run/dmesg.boot' });
   lifecycle = {
     host, clock, log: log.log, files: createGuestFiles(host, '/var/db/nova-bhyve'), capabilities: () => capabilities, vnc: null,
-    boot: () => readBootId(host), allocations: new KeyedMutex(), startTimeoutMs: 30_000, consoleLogMaxBytes: 8_388_608, isTrial: false,
+    boot: () => readBootId(host), allocations: new KeyedMutex(), taken: createTakenNumbers(createGuestFiles(host, '/var/db/nova-bhyve'), log.log),
+    listening: async () => new Set(), startTimeoutMs: 30_000, consoleLogMaxBytes: 8_388_608, isTrial: false,
   };
   mutex = new KeyedMutex();
   watch = createWatch({ lifecycle, clock, log: log.log, metrics: noMetrics, mutex });
@@ -44,6 +46,24 @@ beforeEach(async () => {
 
 test('our own starts are no events', () => {
   expect(events).toEqual([]);
+});
+
+test('what a supervisor says of a start of ours is believed without a process list', async () => {
+  let looks = 0;
+  const real = { ...host.processes };
+  host.processes.list = () => { looks += 1; return real.list(); };
+  host.processes.find = (pid) => { looks += 1; return real.find(pid); };
+  host.outside.put(`/var/db/nova-bhyve/events/${instanceA}`, '');
+  await watch.tick(false);
+  expect([events, looks]).toEqual([[], 0]);
+});
+
+test('a sweep over guests that are well reads none of their files', async () => {
+  const reads: string[] = [];
+  const real = { ...host.files };
+  host.files.readText = (path) => { reads.push(path); return real.readText(path); };
+  await watch.tick(true);
+  expect(reads).toEqual([]);
 });
 
 test('a guest that powers itself off is seen at the next tick, without a process list', async () => {
