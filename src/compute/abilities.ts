@@ -33,7 +33,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   works('checkpoints of all disks (image property bhyve_checkpoint=disk), and back to any of them by rebuild', 'kept on this host, [checkpoint] max_per_instance of a server; crash-consistent while it runs'),
   { what: 'checkpoints with memory (bhyve_checkpoint=full), and a guest that goes on from there by rebuild', availability: {
     ...saveAvailability, reason: `${saveAvailability.reason}; the guest stands still meanwhile, and goes back to the same bhyve, flavor, disks and ports` } },
-  refused('checkpoints in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
+  works('checkpoints in Glance (bhyve_checkpoint_store=glance): all disks, variables and memory; boots new servers, and comes back to its own after shelving', 'memory comes back on the host that saved it only; parts are hidden images of the same owner, deleted with the image'),
   byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
   refused('cold migration to another host', 'not supported by this host yet'),
   byMethods('live migration', 'check_can_live_migrate_destination', 'pre_live_migration', 'live_migration'),

@@ -23,6 +23,7 @@ export { confirmAsApi, unrescueAsApi } from './own-requests.js';
 export { offloadShelved } from './shelve/shelve-offload-instance.js';
 export { checkpointImagesOf } from './checkpoint-image.js';
 export { dropCheckpoint, dropOrphans } from './drop-checkpoint.js';
+export { partOf } from './stored-checkpoint.js';
 export { shelvedAtMs } from './shelve/shelved-keys.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';

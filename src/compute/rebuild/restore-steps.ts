@@ -1,7 +1,7 @@
 /** The steps of a rebuild that goes to a node of the server's checkpoint tree. The guest is down. */
-import { parseInstanceUuid, type InstanceUuid, type OperationId } from '../../lib/ids.js';
+import { parseInstanceUuid, type ImageId, type InstanceUuid, type OperationId } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
-import type { CheckpointMemory, CheckpointNode } from '../../storage/index.js';
+import type { CheckpointMemory, CheckpointNode, DiskRole } from '../../storage/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { rootBytesOf } from '../fetch-image.js';
 import { letDisksGo, plugVifs, restoreGuest, restoreStep } from '../machine-steps.js';
@@ -15,6 +15,8 @@ type Rebuild = Operation<RebuildArguments>;
 export interface Return {
   readonly node: CheckpointNode;
   readonly memory: CheckpointMemory | null;
+  /** The images, in the cache, that its disks are made of where this host does not have the node; null if it has. The root disk is among them. */
+  readonly images: ReadonlyMap<DiskRole, ImageId> | null;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface Return {
  * With memory its save becomes the guest's own last, tied to the disks as they are then. Once it lies there the step is never done again: a guest may have gone on from
  * it and written to them.
  */
-export function restoreSteps(operation: Rebuild, { node, memory }: Return): readonly Step[] {
+export function restoreSteps(operation: Rebuild, { node, memory, images }: Return): readonly Step[] {
   const { id, args: { instance }, deps } = operation;
   const { storage, driver } = deps;
   const uuid = parseInstanceUuid(instance.get('uuid'));
@@ -37,7 +39,8 @@ export function restoreSteps(operation: Rebuild, { node, memory }: Return): read
         // What a suspended guest remembers does not go with other disks.
         await storage.letGo(uuid);
         await driver.dropSave(uuid);
-        await storage.restoreCheckpoint(uuid, node.id, id);
+        if (images === null) await storage.restoreCheckpoint(uuid, node.id, id);
+        for (const [role, image] of images ?? []) await storage.replaceFromImage(uuid, role, image, null, id);
         await driver.putBackVariables(uuid, node.id);
         if (memory !== null) await driver.putBackSave(uuid, node.id, await storage.holdStill(uuid));
         else await storage.growDisk(uuid, 'root', rootBytesOf(instance.get('flavor')) ?? 0n);

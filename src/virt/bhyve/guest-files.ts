@@ -41,6 +41,8 @@ export interface GuestFiles {
   readonly root: string;
   /** Where supervisors leave a file named after the guest whenever something happened to it. */
   readonly events: string;
+  /** What checkpoints that leave this host are sealed with (carry-checkpoint.ts). */
+  readonly sealKey: string;
   paths(instance: InstanceUuid): GuestPaths;
   /** Every instance that has a folder with an instance.json. */
   list(): Promise<InstanceUuid[]>;
@@ -78,6 +80,7 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
   return {
     root,
     events: `${statePath}/events`,
+    sealKey: `${statePath}/checkpoint.key`,
     paths,
     async list() {
       const found: InstanceUuid[] = [];

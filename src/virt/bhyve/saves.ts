@@ -1,6 +1,7 @@
 /** The driver's methods about saved guests; the theory is in suspend-guest.ts, resume-guest.ts and kept-checkpoints.ts. */
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
+import { importKept, keptFiles, seal } from './carry-checkpoint.js';
 import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import { resumeGuest } from './resume-guest.js';
@@ -42,6 +43,9 @@ export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
     whyNoReturn: (instance, checkpoint, memory, signal) => whyNoReturn(lifecycle, instance, checkpoint, memory, signal),
     putBackSave: (instance, checkpoint, disks) => withGuest(instance, () => putBackSave(lifecycle, instance, checkpoint, disks)),
     putBackVariables: (instance, checkpoint) => withGuest(instance, () => putBackVariables(lifecycle, instance, checkpoint)),
+    keptFiles: (instance, checkpoint) => keptFiles(lifecycle, instance, checkpoint),
+    importKept: (instance, checkpoint, files, options) => withGuest(instance, () => importKept(lifecycle, instance, checkpoint, files, options)),
+    seal: (instance, checkpoint, memory) => seal(lifecycle, instance, checkpoint, memory),
     kept: (instance) => keptCheckpoints(lifecycle, instance),
     dropKept: (instance, checkpoint) => withGuest(instance, () => dropKept(lifecycle, instance, checkpoint)),
   };

@@ -22,7 +22,6 @@ describe('a checkpoint', () => {
 
   test.each([
     [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
-    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
   ])('that is asked for by %j is refused in words, and its image deleted', async (properties, words) => {
     const { node, send } = await scene({ task_state: 'image_snapshot_pending' });
