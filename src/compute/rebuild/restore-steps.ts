@@ -15,8 +15,8 @@ type Rebuild = Operation<RebuildArguments>;
 export interface Return {
   readonly node: CheckpointNode;
   readonly memory: CheckpointMemory | null;
-  /** The images, in the cache, that its disks are made of where this host does not have the node; null if it has. The root disk is among them. */
-  readonly images: ReadonlyMap<DiskRole, ImageId> | null;
+  /** The images, in the cache, that its disks are made of where this host does not have the node. The root disk is among them. */
+  readonly images?: ReadonlyMap<DiskRole, ImageId> | null;
 }
 
 /**
@@ -39,7 +39,7 @@ export function restoreSteps(operation: Rebuild, { node, memory, images }: Retur
         // What a suspended guest remembers does not go with other disks.
         await storage.letGo(uuid);
         await driver.dropSave(uuid);
-        if (images === null) await storage.restoreCheckpoint(uuid, node.id, id);
+        if (images === undefined || images === null) await storage.restoreCheckpoint(uuid, node.id, id);
         for (const [role, image] of images ?? []) await storage.replaceFromImage(uuid, role, image, null, id);
         await driver.putBackVariables(uuid, node.id);
         if (memory !== null) await driver.putBackSave(uuid, node.id, await storage.holdStill(uuid));
