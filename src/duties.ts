@@ -4,7 +4,7 @@ import type { Config } from './config/index.js';
 import type { NovaObjectOf } from './objects/index.js';
 import {
   buildTimeout, consoleTokens, healInfoCache, imageCache, leftCheckpointParts, leftSnapshots, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
-  runningDeleted, schedulerSync, shelvedOffload, unconfirmedResizes, unwantedCheckpoints, type Duty,
+  runningDeleted, schedulerSync, shelvedOffload, unconfirmedResizes, unwantedCheckpoints, usageAudit, type Duty,
 } from './periodic/index.js';
 
 /** Nova's rule for intervals: 0 means every minute, a negative one never. */
@@ -36,5 +36,6 @@ export function dutiesOf(deps: ComputeDeps, config: Config, service: NovaObjectO
     leftSnapshots(deps),
     unwantedCheckpoints(deps),
     leftCheckpointParts(deps),
+    usageAudit(deps, { isOn: main.instance_usage_audit, period: main.instance_usage_audit_period }),
   ];
 }

@@ -2,6 +2,7 @@
 import { createNotifications, guestName, noNotifications, type Notifications } from './compute/index.js';
 import type { Conductor } from './conductor/index.js';
 import type { Config } from './config/index.js';
+import { lastCompletedPeriod } from './lib/audit-period.js';
 import { systemClock } from './lib/clock.js';
 import { parseInstanceUuid } from './lib/ids.js';
 import type { Logger, Metrics } from './observe/index.js';
@@ -43,6 +44,7 @@ export function makeNotifications(config: Config, { notifiers, conductor, glance
       host: main.host, format: notifications.notification_format, topics: messaging.topics, versionedTopics: notifications.versioned_notifications_topics,
       hasBlockDevices: notifications.bdms_in_notifications,
     },
+    currentPeriod: () => ({ begin: lastCompletedPeriod(main.instance_usage_audit_period, systemClock.now()).end, end: systemClock.now() }),
     load: (context, instance, attributes) => conductor.instances.load(context, instance, attributes),
     blockDevices: async (context, instance) =>
       (await conductor.blockDevices.byInstance(context, parseInstanceUuid(instance.get('uuid')))).map((device) => device.toWire()['nova_object.data']),

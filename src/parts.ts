@@ -27,10 +27,10 @@ export function makeNode(config: Config, log: Logger, metrics: Metrics): NodePar
   const host = createHost({ deviceRoot: agent.device_root, path: agent.path.join(':'), clock, log: log.child({ part: 'host' }), metrics });
   const common = {
     host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs,
-    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null, bootMessagesPath: agent.boot_messages,
+    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null, bootMessagesPath: agent.boot_messages, saveLocation: bhyve.save_location,
   };
   const driver = createBhyveDriver({
-    ...common, hypervisorHostname: main.host, serial: serialOptionsOf(config), consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB, mayRestore: bhyve.save_restore === 'auto',
+    ...common, hypervisorHostname: main.host, serial: serialOptionsOf(config), consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB, mayRestore: bhyve.save_restore !== 'off', needsSandbox: bhyve.save_restore === 'sandboxed',
   });
   const limit = config.compute.max_concurrent_disk_ops;
   const storage = createStorage({

@@ -2,7 +2,7 @@
  * The life of the service: from an empty process to serving, and back. The order of the start is nova-contract section 2: other services
  * judge this host by what exists at each moment.
  *
- *   node prepared ∥ bus reached ─▶ release ─▶ identity ─▶ L2 agent ─▶ cloud joined ─▶ queues consumed ─▶ heartbeat, duties
+ *   node prepared ∥ bus reached ─▶ release ─▶ identity ─▶ L2 agent ─▶ cloud joined ─▶ control socket ─▶ queues consumed ─▶ heartbeat, duties
  */
 import { dirname } from 'node:path';
 import { Semaphore } from 'async-mutex';
@@ -10,6 +10,7 @@ import {
   computeEndpoint, createResourceTracker, establishIdentity, joinCloud, planJournal, readProviderAdditions, type ComputeDeps, type ProviderAdditions,
 } from './compute/index.js';
 import type { Config } from './config/index.js';
+import { requestsOf, serveControl, type ControlServer } from './control/index.js';
 import { claimFolder } from './host/index.js';
 import { createEventWaiters, createGate, shuttingDown } from './instances/index.js';
 import { openJournal, type Journal } from './journal/index.js';
@@ -102,6 +103,7 @@ async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud
   const background: Promise<void>[] = [];
   if (l2 !== null) background.push(l2.run(stopping.signal));
   const row = await joinCloud(deps, service, plan);
+  const control = await serveControl({ statePath: main.state_path, requests: requestsOf(deps), clock, log: log.child({ part: 'control' }), metrics });
   const server = rpc.server([computeEndpoint(deps)]);
   await server.start();
   log.info({ profile: profile.name, provider: uuid }, 'queues consumed');
@@ -118,7 +120,8 @@ async function serve(options: RunOptions, node: NodeParts, { notifiers, ...cloud
   return {
     rpcHealth: () => rpc.health(),
     async stop() {
-      await drain(server, deps, main.graceful_shutdown_timeout * 1000);
+      await drain(server, control, deps, main.graceful_shutdown_timeout * 1000);
+      await control.close();
       await stopDuties();
       stopping.abort(shuttingDown());
       await Promise.all(background);
@@ -180,11 +183,12 @@ function makeWiring({ config, log, metrics }: RunOptions, node: NodeParts, cloud
 }
 
 /** New work stays with the broker; what goes on may end, and events that it waits for still come in. */
-async function drain(server: RpcServer, deps: ComputeDeps, graceMs: number): Promise<void> {
+async function drain(server: RpcServer, control: ControlServer, deps: ComputeDeps, graceMs: number): Promise<void> {
+  control.refuse();
   await server.stop(['compute']);
   deps.gate.close();
   try {
-    await withTimeout(deps.clock, graceMs, 'work under way', (signal) => server.drained(signal));
+    await withTimeout(deps.clock, graceMs, 'work under way', (signal) => Promise.all([server.drained(signal), control.drained(signal)]));
   } catch (err) {
     deps.log.warn({ err, inFlight: server.inFlight }, 'work under way did not end in time; the journal goes on with it after the restart');
   }

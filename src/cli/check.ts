@@ -1,7 +1,7 @@
 /** `nova-bhyve check`: is the configuration right, is this host fit, what can it do and what not. */
 import type { LoadedConfig } from '../config/index.js';
 import { AgentError } from '../lib/errors.js';
-import type { HostCapabilities } from '../virt/index.js';
+import { canSaveNvme, type HostCapabilities } from '../virt/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderJson, renderTable, type Output } from './output.js';
 
@@ -100,6 +100,7 @@ export function describeAbilities(capabilities: HostCapabilities): { can: string
     ['keep UEFI variables per guest', capabilities.firmware !== null && capabilities.firmware.vars !== null],
     ['VNC consoles', capabilities.hasFramebuffer],
     ['suspend and resume', capabilities.saveRestore.status === 'ready'],
+    ...(capabilities.saveRestore.status === 'ready' ? [['suspend servers with NVMe disks', canSaveNvme(capabilities.saveRestore)] as const] : []),
   ];
   const named = (wanted: boolean): string[] => abilities.filter(([, is]) => is === wanted).map(([name]) => name);
   return { can: named(true), cannot: named(false) };

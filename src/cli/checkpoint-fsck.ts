@@ -1,5 +1,6 @@
 /** `nova-bhyve checkpoint fsck`: whether what the pool says of checkpoints and what is kept of them in the guests' folders fit together. Changes nothing. */
 import type { CheckpointId, InstanceUuid } from '../lib/ids.js';
+import type { CheckpointKeeping } from '../storage/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderJson, renderTable, type Output } from './output.js';
 import { knownInstances, oneInstance } from './summarize.js';
@@ -7,6 +8,8 @@ import { knownInstances, oneInstance } from './summarize.js';
 interface Finding {
   readonly instance: InstanceUuid;
   readonly checkpoint: CheckpointId;
+  /** Null for an orphan: nobody knows any more. */
+  readonly keeping: CheckpointKeeping | null;
   /** `no-return`: no guest can go on from its memory here and now, though its disks are there; `orphan`: files of a node that the pool does not have. */
   readonly kind: 'no-return' | 'orphan';
   readonly what: string;
@@ -32,17 +35,17 @@ export async function checkCheckpoints(view: NodeView, { wanted, json, signal }:
   for (const instance of one === null ? await knownInstances(view) : [one]) {
     const nodes = await view.storage.checkpoints(instance);
     checked += nodes.length;
-    for (const { id: checkpoint, memory } of nodes) {
+    for (const { id: checkpoint, memory, keeper, name } of nodes) {
       if (memory === null) continue;
       if (!json) output.err(`${instance}: reading the memory of ${checkpoint} (${formatBytes(memory.bytes)})\n`);
       const why = await view.driver.whyNoReturn(instance, checkpoint, memory, signal);
-      if (why !== null) findings.push({ instance, checkpoint, kind: 'no-return', what: `the guest could not go on from it: ${why}` });
+      if (why !== null) findings.push({ instance, checkpoint, keeping: { keeper, name }, kind: 'no-return', what: `the guest could not go on from it: ${why}` });
     }
     const orphans = (await view.driver.kept(instance)).filter((kept) => !nodes.some(({ id }) => id === kept));
-    findings.push(...orphans.map((checkpoint): Finding => ({ instance, checkpoint, kind: 'orphan', what: 'files of a checkpoint that is gone; the agent removes them' })));
+    findings.push(...orphans.map((checkpoint): Finding => ({ instance, checkpoint, keeping: null, kind: 'orphan', what: 'files of a checkpoint that is gone; the agent removes them' })));
   }
   if (json) output.out(renderJson({ checked, findings }));
   else if (findings.length === 0) output.out(`${checked} ${checked === 1 ? 'checkpoint is' : 'checkpoints are'} what the pool says.\n`);
-  else output.out(renderTable(['instance', 'checkpoint', 'found'], findings.map(({ instance, checkpoint, what }) => [instance, checkpoint, what])));
+  else output.out(renderTable(['instance', 'checkpoint', 'name', 'keeper', 'found'], findings.map(({ instance, checkpoint, keeping, what }) => [instance, checkpoint, keeping?.name ?? '-', keeping?.keeper ?? '-', what])));
   return findings.length === 0 ? 0 : 1;
 }

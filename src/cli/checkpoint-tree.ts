@@ -1,5 +1,6 @@
 /** `nova-bhyve checkpoint list` and `tree`: the checkpoints that this node keeps of an instance, as the pool has them. */
 import { join } from 'node:path';
+import type { InstanceUuid } from '../lib/ids.js';
 import type { CheckpointNode } from '../storage/index.js';
 import type { NodeView } from './node-view.js';
 import { formatBytes, renderJson, renderTable, type Output } from './output.js';
@@ -28,9 +29,9 @@ function stateOf({ guest, memory, hasFiles }: SeenNode): string {
 }
 
 const facts = (node: SeenNode, now: Date): string[] => [
-  ageOf(node.at, now), node.memory === null ? 'disk' : `full (${formatBytes(node.memory.bytes)})`, stateOf(node), formatBytes(node.usedBytes), formatBytes(node.bytes),
+  node.name ?? '-', node.keeper, ageOf(node.at, now), node.memory === null ? 'disk' : `full (${formatBytes(node.memory.bytes)})`, stateOf(node), formatBytes(node.usedBytes), formatBytes(node.bytes),
 ];
-const factNames = ['age', 'content', 'state', 'only here', 'disks'];
+const factNames = ['name', 'keeper', 'age', 'content', 'state', 'only here', 'disks'];
 
 async function nodesOf(node: NodeView, wanted: string, output: Output): Promise<readonly SeenNode[] | null> {
   const uuid = await oneInstance(node, wanted, output);
@@ -75,12 +76,23 @@ export async function drawCheckpoints(view: NodeView, wanted: string, { json, no
   return 0;
 }
 
+/** The node that is meant: its id, as much of the beginning of that as is clear, or its name. Null, with a word on stderr, if it is not one. */
+export async function oneCheckpoint(view: NodeView, uuid: InstanceUuid, wanted: string, output: Output): Promise<CheckpointNode | null> {
+  const nodes = await view.storage.checkpoints(uuid);
+  const named = nodes.filter(({ name }) => name === wanted);
+  const matches = named.length > 0 ? named : nodes.filter(({ id }) => wanted !== '' && id.startsWith(wanted.toLowerCase()));
+  const [node] = matches;
+  if (node !== undefined && matches.length === 1) return node;
+  output.err(node === undefined ? `This node has no checkpoint ${wanted} of ${uuid}.\n` : `${wanted} could be: ${matches.map(({ id }) => id).join(', ')}\n`);
+  return null;
+}
+
 /** Where the description of a node's save is, for `show`; null, with a word on stderr, if the instance has no such checkpoint or that has no memory here. */
-export async function saveOfCheckpoint(view: NodeView, { wanted, id, statePath }: { wanted: string; id: string; statePath: string }, output: Output): Promise<string | null> {
+export async function saveOfCheckpoint(view: NodeView, { wanted, id, statePath }: { wanted: string; id: string; statePath: string }, output: Output): Promise<{ file: string; node: CheckpointNode } | null> {
   const uuid = await oneInstance(view, wanted, output);
-  if (uuid === null) return null;
-  const node = (await view.storage.checkpoints(uuid)).find((one) => one.id === id.toLowerCase());
-  if (node !== undefined && node.memory !== null && (await view.driver.kept(uuid)).includes(node.id)) return join(statePath, 'instances', uuid, 'checkpoints', node.id, 'ram.meta');
-  output.err(node === undefined ? `This node has no checkpoint ${id} of ${uuid}.\n` : `The checkpoint ${id} has no memory${node.memory === null ? '' : ' any more'}.\n`);
+  const node = uuid === null ? null : await oneCheckpoint(view, uuid, id, output);
+  if (uuid === null || node === null) return null;
+  if (node.memory !== null && (await view.driver.kept(uuid)).includes(node.id)) return { file: join(statePath, 'instances', uuid, 'checkpoints', node.id, 'ram.meta'), node };
+  output.err(`The checkpoint ${id} has no memory${node.memory === null ? '' : ' any more'}.\n`);
   return null;
 }

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { createFiles } from '../host/index.js';
 import { AgentError } from '../lib/errors.js';
 import { describeSave, diffSaves, maxMetaBytes, parseSaveMeta, type SaveChange, type SaveDescription, type SaveFamily, type SaveMeta } from '../virt/index.js';
+import type { CheckpointNode } from '../storage/index.js';
 import { renderFields, renderJson, renderTable, type Output } from './output.js';
 
 const familyWords: Readonly<Record<SaveFamily, string>> = {
@@ -39,10 +40,12 @@ function renderDescription(save: SaveDescription): string {
   return sections.join('\n');
 }
 
-/** Resolves with exit code 0. AgentError `save-damaged`, `file-failed`, `file-too-large`. */
-export async function showCheckpoint(file: string, options: { json: boolean }, output: Output): Promise<number> {
+/** `node`: the checkpoint whose save it is, if it is one's. Resolves with exit code 0. AgentError `save-damaged`, `file-failed`, `file-too-large`. */
+export async function showCheckpoint(file: string, { json, node }: { json: boolean; node?: Pick<CheckpointNode, 'name' | 'keeper'> }, output: Output): Promise<number> {
   const description = describeSave(await readMeta(file));
-  output.out(options.json ? renderJson(description) : renderDescription(description));
+  const { name, keeper } = node ?? {};
+  if (json) output.out(renderJson({ ...(keeper === undefined ? {} : { checkpoint: { name, keeper } }), ...description }));
+  else output.out(`${keeper === undefined ? '' : `${renderFields([['checkpoint', name ?? '-'], ['keeper', keeper]])}\n`}${renderDescription(description)}`);
   return 0;
 }
 

@@ -1,5 +1,5 @@
 /** The operator's commands, on commander (the usual one for Node, no dependencies). Each is loaded when it is asked for: the service needs none of them. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { defaultConfigFile, loadConfig, type LoadedConfig } from '../config/index.js';
 import { systemClock } from '../lib/clock.js';
 import { AgentError, messageChain } from '../lib/errors.js';
@@ -36,6 +36,27 @@ function addConfigOptions(command: Command): Command {
     .option('--config-dir <folder>', 'read *.conf in it as well, may repeat', collect, [] as readonly string[]);
 }
 
+interface CheckpointGiven extends Given { readonly name?: string; readonly kind: 'full' | 'disk'; readonly force?: boolean }
+
+/** Those that the running agent carries out. */
+function addOrders(checkpoint: Command, withNode: WithNode, output: Output, done: (code: number) => void): void {
+  const add = (usage: string, text: string): Command => addConfigOptions(checkpoint.command(usage).description(text)).option('--json', 'for programs');
+  const load = () => import('./checkpoint-orders.js');
+  add('create <uuid>', 'have the agent make one of a server, which no image stands for: it stays until it is deleted here, or the server goes')
+    .option('--name <name>', 'what to call it')
+    .addOption(new Option('--kind <kind>', 'full: with the memory of the guest, which stands still meanwhile').choices(['full', 'disk']).default('disk'))
+    .action(async (uuid: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
+      (await load()).createCheckpoint(node, { wanted: uuid, name: given.name ?? null, content: given.kind, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+  add('restore <uuid> <checkpoint>', 'have the agent take a server to a checkpoint (its id, as much of its beginning as is clear, or its name); a server that runs runs afterwards')
+    .addOption(new Option('--kind <kind>', 'full: with its memory, if it has any; disk: its disks alone, and a cold start').choices(['full', 'disk']).default('full'))
+    .action(async (uuid: string, id: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
+      (await load()).restoreCheckpoint(node, { wanted: uuid, id, content: given.kind, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+  add('delete <uuid> <checkpoint>', 'have the agent delete a checkpoint; those that descend from it stay')
+    .option('--force', 'also one that an image stands for, which leads nowhere then')
+    .action(async (uuid: string, id: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
+      (await load()).deleteCheckpoint(node, { wanted: uuid, id, isForced: given.force === true, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+}
+
 interface Given { readonly configFile: readonly string[]; readonly configDir: readonly string[]; readonly json?: boolean; readonly online?: boolean }
 
 type WithNode = (given: Given, work: (node: NodeView, loaded: LoadedConfig) => Promise<number>) => Promise<number>;
@@ -44,7 +65,7 @@ const locationOf = (given: Given): ConfigLocation => ({ files: given.configFile,
 
 /** Those on files alone read no configuration. */
 function addCheckpoint(program: Command, withNode: WithNode, output: Output, done: (code: number) => void): void {
-  const checkpoint = program.command('checkpoint').description('look at the checkpoints of an instance, and into saved guests').helpCommand(false);
+  const checkpoint = program.command('checkpoint').description('checkpoints of an instance, and what is in saved guests').helpCommand(false);
   const addTree = (usage: string, text: string, name: 'listCheckpoints' | 'drawCheckpoints'): void => {
     addConfigOptions(checkpoint.command(usage).description(text)).option('--json', 'for programs').action(async (uuid: string, given: Given) => done(await withNode(given, async (node) =>
       (await import('./checkpoint-tree.js'))[name](node, uuid, { json: given.json === true, now: systemClock.now() }, output))));
@@ -60,10 +81,11 @@ function addCheckpoint(program: Command, withNode: WithNode, output: Output, don
       const options = { json: given.json === true };
       if (id === undefined) return done(await showCheckpoint(what, options, output));
       return done(await withNode(given, async (node, { config }) => {
-        const file = await (await import('./checkpoint-tree.js')).saveOfCheckpoint(node, { wanted: what, id, statePath: config.DEFAULT.state_path }, output);
-        return file === null ? exitCodes.bad : showCheckpoint(file, options, output);
+        const save = await (await import('./checkpoint-tree.js')).saveOfCheckpoint(node, { wanted: what, id, statePath: config.DEFAULT.state_path }, output);
+        return save === null ? exitCodes.bad : showCheckpoint(save.file, { ...options, node: save.node }, output);
       }));
     });
+  addOrders(checkpoint, withNode, output, done);
   checkpoint.command('diff <a.meta> <b.meta>').description('in what two saves differ; exit code 1 if they do').option('--json', 'for programs')
     .action(async (before: string, after: string, given: { json?: boolean }) =>
       done(await (await import('./checkpoint.js')).diffCheckpoints(before, after, { json: given.json === true }, output)));
@@ -104,6 +126,9 @@ export function createCli(handlers: CliHandlers, output: Output): Cli {
     const selftest = program.command('selftest').description('try what no question to the host can tell').helpCommand(false);
     addConfigOptions(selftest.command('save-restore').description('save and restore small guests; once they come back, servers can be suspended here (some minutes)')).option('--json', 'for programs')
       .action(async (given: Given) => done(await withNode(given, async (node) => (await import('./selftest.js')).selfTestSaveRestore(node.selfTest, { json: given.json === true }, output))));
+    const save = program.command('save').description('saves of suspended servers').helpCommand(false);
+    addConfigOptions(save.command('allow <uuid>').description('let the next resume take a save that another kernel, bhyve or release made; once, and never for changed disks, damaged files or another CPU vendor')).option('--json', 'for programs')
+      .action(async (uuid: string, given: Given) => done(await withNode(given, async (node) => (await import('./save.js')).allowSave(node, uuid, { json: given.json === true }, output))));
     addCheckpoint(program, withNode, output, done);
     return program;
   }

@@ -9,7 +9,7 @@ import type { RunSelfTest } from './selftest.js';
 
 export interface NodeView {
   readonly host: Pick<Host, 'toolPath' | 'run'>;
-  readonly driver: Pick<HypervisorDriver, 'prepare' | 'capabilities' | 'list' | 'state' | 'definition' | 'slots' | 'vncEndpoint' | 'kept' | 'whyNoReturn'>;
+  readonly driver: Pick<HypervisorDriver, 'prepare' | 'capabilities' | 'list' | 'state' | 'definition' | 'slots' | 'vncEndpoint' | 'kept' | 'whyNoReturn' | 'allowSave'>;
   readonly storage: Pick<NodeStorage, 'usage' | 'disks' | 'instancesWithDisks' | 'checkpoints'>;
   readonly plugger: Pick<Plugger, 'listOwned'>;
   /** Read beside the running agent. */

@@ -5,7 +5,7 @@
  * everything (`bhyve_checkpoint_store=glance`), the image is that and more: stored-checkpoint.ts.
  */
 import { AgentError } from '../lib/errors.js';
-import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId } from '../lib/ids.js';
+import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../lib/ids.js';
 import { novaFaults } from '../lib/nova-faults.js';
 import type { NovaObjectOf } from '../objects/index.js';
 import type { GlanceImage } from '../openstack/index.js';
@@ -90,12 +90,17 @@ export async function memoryOfImage(
   deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: string, image: GlanceImage, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
 ): Promise<CheckpointMemory | null> {
   if (!wantsMemory(image) || (node.memory === null && node.guest === 'off')) return null;
-  const uuid = parseInstanceUuid(instance);
-  const why = node.memory === null
-    ? 'it was made without memory'
-    : ((isUnderWay ? null : whyOtherDisks(node, await deps.storage.disks(uuid))) ?? (await deps.driver.whyNoReturn(uuid, node.id, node.memory, signal)));
+  const why = await whyNoMemory(deps, parseInstanceUuid(instance), node, { isUnderWay, signal });
   if (why !== null) throw checkpointRefused(image.id, `${why}; ${withoutMemory}`);
   return node.memory;
+}
+
+/** Why the guest cannot go on from the node's memory, in a sentence without an end; null if it can. Touches nothing. `isUnderWay` as above. */
+export async function whyNoMemory(
+  deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: InstanceUuid, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
+): Promise<string | null> {
+  if (node.memory === null) return 'it was made without memory';
+  return (isUnderWay ? null : whyOtherDisks(node, await deps.storage.disks(instance))) ?? (await deps.driver.whyNoReturn(instance, node.id, node.memory, signal));
 }
 
 /** A guest that goes on remembers how large its disks are. */

@@ -4,7 +4,7 @@
  *
  *   killed before `begin`    the message is run again after the restart
  *   killed in a build        undone on this machine; the row becomes ERROR (nova-contract section 3)
- *   killed in anything else  run again; steps look before they act
+ *   killed in anything else  run again; steps look before they act (what the operator of the host asks for: operator/carry-out.ts)
  *   row changed meanwhile    the expected-task check fails; we step back, what we made is removed
  */
 export type { ComputeDeps, ComputeOptions } from './deps.js';
@@ -24,6 +24,11 @@ export { offloadShelved } from './shelve/shelve-offload-instance.js';
 export { checkpointImagesOf } from './checkpoint-image.js';
 export { dropCheckpoint, dropOrphans } from './drop-checkpoint.js';
 export { partOf } from './stored-checkpoint.js';
+export { carryOut, type Progress } from './operator/carry-out.js';
+export { createCheckpointForOperator, type CreatedCheckpoint } from './operator/create-checkpoint.js';
+export { deleteCheckpointForOperator } from './operator/delete-checkpoint.js';
+export { createOrder, deleteOrder, restoreOrder } from './operator/orders.js';
+export { restoreCheckpointForOperator, type RestoredCheckpoint } from './operator/restore-checkpoint.js';
 export { shelvedAtMs } from './shelve/shelved-keys.js';
 export { joinCloud } from './startup/join-cloud.js';
 export { planJournal } from './startup/finish-journal.js';

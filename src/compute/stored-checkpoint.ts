@@ -94,7 +94,7 @@ export function readStored({ id, properties }: Pick<GlanceImage, 'id' | 'propert
     parts, seal: properties[sealKey] ?? null,
     node: {
       id: parseCheckpointId(checkpoint), parent: null, at: Number.isNaN(made.getTime()) ? new Date(0) : made, guest: guest === 'off' ? 'off' : 'running', memory: readMemory(properties[memoryKey]),
-      roles: ['root', ...others], bytes: digits(properties[sizeKey]), usedBytes: 0n, image: isUuid(base) ? parseImageId(base) : null, isCurrent: false,
+      roles: ['root', ...others], bytes: digits(properties[sizeKey]), usedBytes: 0n, keeper: 'nova', name: null, image: isUuid(base) ? parseImageId(base) : null, isCurrent: false,
     },
   };
 }
@@ -125,9 +125,11 @@ async function isHeld(deps: Pick<ComputeDeps, 'glance'>, context: RequestContext
 export async function refuseWithCheckpoints(
   deps: Pick<ComputeDeps, 'storage' | 'glance'>, { instance, context, signal }: { instance: string; context: RequestContext; signal: AbortSignal }, what: string,
 ): Promise<void> {
-  let count = 0;
-  for (const node of await deps.storage.checkpoints(parseInstanceUuid(instance))) if (!(await isHeld(deps, context, instance, node, signal))) count += 1;
-  if (count === 0) return;
-  const reason = `${what} would lose ${count} ${count === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; delete their images first`;
+  const nodes: CheckpointNode[] = [];
+  for (const node of await deps.storage.checkpoints(parseInstanceUuid(instance))) if (!(await isHeld(deps, context, instance, node, signal))) nodes.push(node);
+  if (nodes.length === 0) return;
+  const operators = nodes.filter(({ keeper }) => keeper === 'operator').length;
+  const wayOut = operators === 0 ? 'delete their images first' : `delete their images first, and let the operator of the host delete the ${operators} that he has made`;
+  const reason = `${what} would lose ${nodes.length} ${nodes.length === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; ${operators === nodes.length ? 'the operator of the host has made them and can delete them' : wayOut}`;
   throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
 }

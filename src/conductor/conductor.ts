@@ -15,7 +15,7 @@ import { adminContext, type RequestContext } from '../rpc/context.js';
 import { isRemote, isSilence, type RpcClient } from '../rpc/index.js';
 import { blockDeviceCalls, infoCacheCalls, instanceCalls, migrationCalls } from './instance-calls.js';
 import type { ConductorParts } from './parts.js';
-import { actionCalls, consoleTokenCalls, faultCalls, groupCalls, virtualInterfaceCalls } from './record-calls.js';
+import { actionCalls, consoleTokenCalls, faultCalls, groupCalls, usageAuditCalls, virtualInterfaceCalls } from './record-calls.js';
 import { createRepeat } from './repeat.js';
 import { computeNodeCalls, serviceCalls } from './rows.js';
 import type { Conductor } from './types.js';
@@ -76,6 +76,7 @@ export function createConductor(deps: ConductorDeps): Conductor {
     migrations: migrationCalls(parts),
     virtualInterfaces: virtualInterfaceCalls(parts),
     consoleTokens: consoleTokenCalls(parts),
+    usageAudits: usageAuditCalls(parts),
     groups: groupCalls(parts),
     rebuildElsewhere: (context, args) => deps.rpc.cast(
       { topic: 'conductor', namespace: 'compute_task', version: '1.19' }, 'build_instances', calls.toWire(args) as Record<string, unknown>, context),

@@ -1,5 +1,5 @@
 /** Instance rows and what hangs on them: info cache, block devices, migrations. */
-import { createObject, isNovaObject, type NovaObjectOf } from '../objects/index.js';
+import { createObject, isNovaObject, toNovaTime, type NovaObjectOf } from '../objects/index.js';
 import { parseInstanceUuid, type InstanceUuid } from '../lib/ids.js';
 import type { RequestContext } from '../rpc/context.js';
 import { isRemote } from '../rpc/index.js';
@@ -50,6 +50,10 @@ export function instanceCalls({ calls, read, repeat }: ConductorParts): Conducto
         if (!isRepeat || !isRemote(error, 'UnexpectedTaskStateError') || !(await isWritten(context, instance))) throw error;
       }
     }),
+    async activeBetween(context, { begin, end }, host) {
+      const kwargs = { host, expected_attrs: ['system_metadata', 'info_cache', 'metadata', 'flavor'] };
+      return membersOf('Instance', await read(context, 'InstanceList', '_get_active_by_window_joined', [toNovaTime(begin), toNovaTime(end)], kwargs));
+    },
     refresh: (context, instance) => repeat('Instance.refresh', async () => void await calls.action(context, instance, 'refresh')),
     destroy: (context, instance) => destroyOnce(repeat, 'Instance.destroy', 'InstanceNotFound', () => calls.action(context, instance, 'destroy')),
     async load(context, instance, wanted) {

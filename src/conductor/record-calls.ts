@@ -1,6 +1,6 @@
-/** Small records: action events, faults, virtual interfaces, console tokens, server groups. */
+/** Small records: action events, faults, virtual interfaces, console tokens, audits of usage, server groups. */
 import { AgentError } from '../lib/errors.js';
-import { createObject, isNovaObject, type NovaObjectOf } from '../objects/index.js';
+import { createObject, isNovaObject, toNovaMicroTime, type NovaObjectOf } from '../objects/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { isRemote } from '../rpc/index.js';
 import { membersOf, objectOf, type ConductorParts } from './parts.js';
@@ -70,6 +70,21 @@ export function consoleTokenCalls({ calls, read, profile }: ConductorParts): Con
     async cleanExpired(context) {
       await read(context, 'ConsoleAuthToken', 'clean_expired_console_auths', []);
     },
+  };
+}
+
+/** The name under which nova-compute writes down that usage was told. */
+const usageAudit = 'instance_usage_audit';
+
+export function usageAuditCalls({ calls, read, repeat }: ConductorParts): Conductor['usageAudits'] {
+  return {
+    async hasBegun(context, { begin, end }, host) {
+      return (await read(context, 'TaskLog', 'get', [usageAudit, toNovaMicroTime(begin), toNovaMicroTime(end), host])) !== null;
+    },
+    async begin(context, audit) {
+      await calls.action(context, audit, 'begin_task');
+    },
+    end: (context, audit) => repeat('TaskLog.end_task', async () => void await calls.action(context, audit, 'end_task')),
   };
 }
 

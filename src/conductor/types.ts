@@ -63,6 +63,8 @@ export interface Conductor {
     destroy(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
     /** Loads unset attributes (a fresh get with expected_attrs) into the object. */
     load(context: RequestContext, instance: NovaObjectOf<'Instance'>, attrs: readonly string[]): Promise<void>;
+    /** Rows of this host, deleted ones included, that were there at some time between the two; with what notifications tell of. */
+    activeBetween(context: RequestContext, period: { readonly begin: Date; readonly end: Date }, host: string): Promise<NovaObjectOf<'Instance'>[]>;
     /** Deletes the record of a move that is over; that there is none is fine. */
     dropMigrationContext(context: RequestContext, instance: NovaObjectOf<'Instance'>): Promise<void>;
   };
@@ -110,6 +112,15 @@ export interface Conductor {
     authorize(context: RequestContext, fields: { consoleType: string; host: string; port: number; instance: InstanceUuid; accessUrlBase: string; ttlSeconds: number }): Promise<string>;
     cleanForInstance(context: RequestContext, uuid: InstanceUuid): Promise<void>;
     cleanExpired(context: RequestContext): Promise<void>;
+  };
+  /** What was told of a period's usage. `begin` once. */
+  readonly usageAudits: {
+    /** Whether this host has begun it, or more. */
+    hasBegun(context: RequestContext, period: { readonly begin: Date; readonly end: Date }, host: string): Promise<boolean>;
+    /** RemoteError TaskAlreadyRunning if somebody has. */
+    begin(context: RequestContext, audit: NovaObjectOf<'TaskLog'>): Promise<void>;
+    /** †: columns are set to values. */
+    end(context: RequestContext, audit: NovaObjectOf<'TaskLog'>): Promise<void>;
   };
   /** † */
   readonly groups: {

@@ -1,4 +1,5 @@
 /** Nova's own options that this agent obeys: names, sections and defaults are those of nova.conf (nova/conf, Zed to 2026.2). */
+import { auditPeriodPattern } from '../lib/audit-period.js';
 import { address, boolean, choice, float, integer, list, matching, path, text, url } from './kinds.js';
 import { option, optional } from './option.js';
 
@@ -52,6 +53,9 @@ export const defaultSection = {
   shelved_poll_interval: option(interval, '3600', 'Seconds between two looks for shelved servers whose time has come; negative = never.'),
   instance_build_timeout: option(seconds, '0', 'Seconds after which a build that does not end becomes an error; 0 = never.'),
   reboot_timeout: option(seconds, '0', 'Seconds after which a soft reboot that does not end becomes a hard one; 0 = never.'),
+  instance_usage_audit: option(boolean, 'false', 'Tell the usage of each instance (compute.instance.exists) when a period is over. Needs [oslo_messaging_notifications]driver.'),
+  instance_usage_audit_period: option(
+    matching('hour, day, month or year, with @NUMBER for another beginning (day@18: at 18:00)', auditPeriodPattern, 'month@15'), 'month', 'The periods of that, in UTC.'),
   instance_delete_interval: option(interval, '300', 'Seconds between two attempts to clean up after deletions while the agent was away; negative = never.'),
   maximum_instance_delete_attempts: option(integer({ min: 1 }), '5', 'How often the files of one deleted instance are tried.'),
   shutdown_timeout: option(seconds, '60', 'Seconds that a guest gets to power off before it is forced (image property os_shutdown_timeout wins).'),

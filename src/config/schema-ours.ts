@@ -23,7 +23,8 @@ export const bhyveSection = {
     'Form of the images that snapshot, backup and shelve make. raw is streamed, zeros included (a store of Glance with thin provisioning does not keep them); qcow2 leaves them out, and is written into state_path first.'),
   snapshot_compression: option(boolean, 'false', 'Compress qcow2 images.'),
   snapshot_upload_rate_mib: option(integer({ min: 0 }), '0', 'MiB per second that one image may take on its way to Glance; 0 = no limit.'),
-  save_restore: option(choice('auto', 'off'), 'auto', 'auto: suspend and resume work once nova-bhyve selftest save-restore has passed on this host, with the bhyve and the kernel that it has; off: they are refused.'),
+  save_restore: option(choice('auto', 'sandboxed', 'off'), 'auto', 'auto: suspend and resume work once nova-bhyve selftest save-restore has passed on this host, with the bhyve and the kernel that it has; sandboxed: the same, but refused where bhyve has no sandbox (FreeBSD 13 built with BHYVE_SNAPSHOT); off: they are refused.'),
+  save_location: option(choice('auto', 'state', 'disk'), 'auto', "Where bhyve writes the memory of a guest that is saved. state: below state_path; disk: beside the guest's first disk, which must be a file then (FreeBSD-UPB's bhyve with Capsicum reaches nothing else); auto: as the program of bhyve needs it."),
   console_log_limit_mib: option(integer({ min: 1, max: 4096 }), '16', "Size in MiB at which a guest's console log is cut."),
 };
 

@@ -35,7 +35,8 @@ async function isListening(server: Server, address: string, port: number): Promi
   }
 }
 
-function connectionOn(socket: Socket): HostConnection {
+/** What is written is sent in order; a client that is gone is no error. */
+export function connectionOn(socket: Socket): HostConnection {
   return {
     remote: `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`,
     input: read(socket),

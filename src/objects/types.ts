@@ -72,6 +72,8 @@ export interface ObjectFields {
   NetworkRequestList: { objects: NovaObjectOf<'NetworkRequest'>[] };
   VirtualInterface: { id: number; uuid: string; instance_uuid: string | null; address: string; tag: string | null };
   VirtualInterfaceList: { objects: NovaObjectOf<'VirtualInterface'>[] };
+  /** What was done for a period, by whom; times as in DateTime fields. */
+  TaskLog: { task_name: string; host: string; period_beginning: string; period_ending: string; message: string; task_items: number; errors: number };
   ConsoleAuthToken: { id: number; console_type: string; host: string; port: number; internal_access_path: string | null; instance_uuid: string; access_url_base: string; token: string };
   /** `_rules` is the wire's name; `max_server_per_host` is a number in text. */
   InstanceGroup: { id: number; uuid: string; name: string; policy: string | null; _rules: Record<string, string>; members: string[]; hosts: string[] | null };

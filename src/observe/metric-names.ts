@@ -18,6 +18,7 @@ const histogram = (buckets: readonly number[], help: string, ...labels: string[]
 export const metricDefinitions: Readonly<Record<string, MetricDefinition>> = {
   agent_build_failures_count: counter('Builds that failed', 'kind'),
   agent_command_seconds: histogram(quick, 'Commands of the host', 'tool', 'outcome'),
+  agent_control_requests_total: counter('What operators asked for over the control socket', 'request', 'outcome'),
   agent_duty_seconds: histogram(slow, 'Periodic duties', 'duty', 'outcome'),
   agent_guest_events_total: counter('Guests that ended, started or rebooted without our asking', 'kind'),
   agent_guests_count: gauge('Guests defined here, at the last sweep', 'state'),

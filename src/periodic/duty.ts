@@ -30,7 +30,8 @@ export interface DutyDeps {
  * The cron expression that fires every `seconds`, `offset` seconds into its interval; undefined if no expression does that evenly.
  */
 export function cronExpression(seconds: number, offset: number): string | undefined {
-  if (seconds < 60) return 60 % seconds === 0 ? `${offset % seconds}/${seconds} * * * * *`.replace(/^0\//, '*/') : undefined;
+  // Each second by its number: node-cron refuses "7/30", which crontab(5) does not know either.
+  if (seconds < 60) return 60 % seconds === 0 ? `${Array.from({ length: 60 / seconds }, (_, at) => at * seconds + (offset % seconds)).join(',')} * * * * *` : undefined;
   if (seconds % 60 !== 0) return undefined;
   const minutes = seconds / 60;
   const second = offset % 60;

@@ -20,3 +20,4 @@ export { shelvedOffload } from './shelved-offload.js';
 export { leftSnapshots } from './left-snapshots.js';
 export { unwantedCheckpoints } from './unwanted-checkpoints.js';
 export { leftCheckpointParts } from './left-checkpoint-parts.js';
+export { usageAudit } from './usage-audit.js';

@@ -18,8 +18,9 @@ export const unwantedCheckpoints = (deps: ComputeDeps): Duty => ({
     for (const instance of instances) {
       if (duty.aborted) return;
       await gate.runIfIdle(instance, 'snapshot', async (signal) => {
-        for (const { id } of await storage.checkpoints(instance)) {
+        for (const { id, keeper } of await storage.checkpoints(instance)) {
           if (signal.aborted) return;
+          if (keeper === 'operator') continue; // no image stands for it
           if (seen === null || seen.has(parseImageId(id)) || (await glance.isGone(parseImageId(id), signal)) !== true) continue;
           await dropCheckpoint(deps, instance, id);
           log.info({ instance, checkpoint: id }, 'image of a checkpoint is gone; checkpoint deleted');

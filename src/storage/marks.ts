@@ -11,6 +11,7 @@
  *   role           root, eph0 …, swap or rescue (disk)
  *   made-for       the operation or move that made it (disk), where one disk took the place of another
  *   checkpoint, at, guest, released   of a node's snapshots: its id, when it was made (ISO 8601), running or off, "yes" once nobody wants it any more
+ *   keeper, name                      of a node's snapshots: "operator" if no image of Glance stands for it (absent: Nova's), and what he calls it
  *   memory, memory-bytes              of a node with memory: SHA-256 of the manifest of its save, which is a file of this host, and how large that save is
  *   bus            virtio, sata or nvme, of a disk for which somebody chose it
  *   format, virtual-bytes, last-used   of an image: what it was, how large, when a disk was last wanted of it (epoch seconds)
@@ -25,7 +26,7 @@ export const LAYOUT = '1';
 export type Kind = 'root' | 'images' | 'instances' | 'graveyard' | 'image' | 'instance' | 'disk' | 'snapshot' | 'checkpoint';
 const names = [
   'kind', 'layout', 'image', 'instance', 'operation', 'role', 'bus', 'made-for', 'format', 'virtual-bytes', 'last-used', 'checkpoint', 'at', 'guest', 'released', 'memory',
-  'memory-bytes',
+  'memory-bytes', 'keeper', 'name',
 ] as const;
 export type MarkName = (typeof names)[number];
 export type Marks = Readonly<Partial<Record<MarkName, string>>>;

@@ -54,8 +54,15 @@ export interface CheckpointMemory {
   readonly bytes: bigint;
 }
 
+/** Who wants a node: Nova's users, by an image that stands for it and takes it along when it goes, or the operator of the host, who deletes it himself. */
+export interface CheckpointKeeping {
+  readonly keeper: 'nova' | 'operator';
+  /** What the operator calls it: printable ASCII. */
+  readonly name: string | null;
+}
+
 /** A node of an instance's checkpoint tree: all its disks (never the rescue disk) at one moment. */
-export interface CheckpointNode {
+export interface CheckpointNode extends CheckpointKeeping {
   readonly id: CheckpointId;
   /** The node that the disks descended from when it was made; null at a root of the tree. */
   readonly parent: CheckpointId | null;
@@ -154,10 +161,10 @@ export interface NodeStorage {
   /** Frees what a crash left of operations that are over. Returns how many. */
   dropLeftSnapshots(isOpen: (operation: OperationId) => boolean): Promise<number>;
   /**
-   * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. `memory` goes with it; left out: none. AgentError
-   * `disk-missing`.
+   * Makes a node of the present disks, in one transaction. Idempotent: the first call decides the moment. `memory` goes with it; left out: none. `keeping`
+   * left out: it is Nova's. AgentError `disk-missing`.
    */
-  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest'], memory?: CheckpointMemory | null): Promise<void>;
+  createCheckpoint(instance: InstanceUuid, id: CheckpointId, guest: CheckpointNode['guest'], memory?: CheckpointMemory | null, keeping?: CheckpointKeeping): Promise<void>;
   /** The tree, oldest node first, as the pool has it. */
   checkpoints(instance: InstanceUuid): Promise<readonly CheckpointNode[]>;
   /**

@@ -102,6 +102,11 @@ export interface HostCapabilities {
   readonly maxVcpusPerGuest: number;
   readonly deviceModels: ReadonlySet<string>;
   readonly hasSnapshot: boolean;
+  /**
+   * What keeps bhyve from the rest of the host, asked only of a bhyve that can save guests: nothing; Capsicum, with the folder of a save handed in (`folder`) or with
+   * that of the guest's first disk as the only one (`first-disk`).
+   */
+  readonly sandbox: 'none' | 'folder' | 'first-disk' | 'unknown';
   /** bhyve opens qcow2 disks and makes checkpoints inside and on top of them (FreeBSD-UPB's libvdsk); tried with AHCI disks only. */
   readonly hasLibvdsk: boolean;
   /** rctl(8) works: kern.racct.enable=1. */
@@ -121,6 +126,9 @@ export interface HostCapabilities {
   /** Each probe with its answer, for `nova-bhyve check`. */
   readonly findings: readonly { readonly probe: string; readonly answer: string; readonly isOk: boolean; readonly advice: string | null }[];
 }
+
+/** NVMe disks come back from a save here. A capability of its own: no release of FreeBSD has it, so only a self-test tells. */
+export const canSaveNvme = ({ status, models }: HostCapabilities['saveRestore']): boolean => status === 'ready' && models.includes('nvme');
 
 export interface HostInventory {
   readonly vcpus: number;
@@ -223,6 +231,11 @@ export interface HypervisorDriver extends KeptCheckpoints {
    * runs, some seconds before it has shown that it goes on running.
    */
   resume(instance: InstanceUuid, options: { readonly disks: DiskEvidence; readonly signal: AbortSignal; readonly onUp?: () => void }): Promise<void>;
+  /**
+   * Lets the next resume take the save though the host is not the one that made it, and says what differs; null, and nothing allowed, if nothing does. For operators.
+   * AgentError `save-missing`, `save-damaged`, `save-mismatch` (another maker's processor, or files that this bhyve cannot read).
+   */
+  allowSave(instance: InstanceUuid): Promise<string | null>;
   /** Removes the save; none is fine. The guest starts cold then. */
   dropSave(instance: InstanceUuid): Promise<void>;
   /** Gives the guest's first processor an NMI; what it makes of it is its own. AgentError `guest-not-running`, `nmi-unsupported`. */

@@ -1,6 +1,6 @@
 /**
  * Every figure that the benchmark gives, and what it must be. The goals are here and nowhere else. A ratio is always ours divided by what
- * is beside it: the peer (Debian's nova-compute with Nova's fake driver), the bare echo, or the same process earlier on.
+ * is beside it: the peer (Debian's nova-compute with Nova's fake driver), the bare echo, the same process earlier on, or the plain writing and reading of as much on the same disk.
  */
 export type Goal = { readonly atMost: number } | { readonly atLeast: number };
 
@@ -10,13 +10,15 @@ export interface Figure {
   /** Null: shown, not judged. */
   readonly goal: Goal | null;
   /** What stands in the second column. */
-  readonly beside: 'peer' | 'bare echo' | 'before' | 'with 10 guests';
+  readonly beside: 'peer' | 'bare echo' | 'before' | 'with 10 guests' | 'plain disk';
   /** False: takes too long for --quick. */
   readonly isQuick: boolean;
 }
 
 const figure = (title: string, unit: string, goal: Goal | null = null, beside: Figure['beside'] = 'peer'): Figure => ({ title, unit, goal, beside, isQuick: true });
 const growth = (title: string): Figure => ({ title, unit: 'ms', goal: null, beside: 'with 10 guests', isQuick: false });
+
+const still = (title: string, isQuick = true): Figure => ({ ...figure(title, 'ms', null, 'plain disk'), isQuick });
 
 /** "Flat" means: within the noise of a garbage-collected heap. */
 const flat: Goal = { atMost: 1.1 };
@@ -48,6 +50,15 @@ export const figures = {
   'audit-500-guests': growth('resource audit with 500 guests'),
   'power-sync-100-guests': growth('power sync with 100 guests'),
   'power-sync-500-guests': growth('power sync with 500 guests'),
+  'save-suspend-128': still('suspend, 128 MiB of memory'),
+  'save-suspend-512': still('suspend, 512 MiB'),
+  'save-suspend-2048': still('suspend, 2 GiB', false),
+  'save-resume-128': still('resume until it is up, 128 MiB'),
+  'save-resume-512': still('resume until it is up, 512 MiB'),
+  'save-resume-2048': still('resume until it is up, 2 GiB', false),
+  'save-checkpoint-128': still('stop for a checkpoint with memory, 128 MiB'),
+  'save-checkpoint-512': still('stop for a checkpoint with memory, 512 MiB'),
+  'save-checkpoint-2048': still('stop for a checkpoint with memory, 2 GiB', false),
 } as const satisfies Readonly<Record<string, Figure>>;
 
 export type FigureName = keyof typeof figures;

@@ -1,21 +1,27 @@
 /** The benchmark as a program, once everything is installed and built (run.mjs does that). */
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createControlPlane } from '../cloud/control-plane/index.js';
 import type { Phase } from '../cloud/support/lab-session.js';
+import { createCleanUp } from './clean-up.js';
 import { figures, type FigureName } from './goals.js';
 import { watchInterruption } from './interruption.js';
 import { measureBoots, measureBootsAtOnce } from './measure-boots.js';
 import { measureCrowd } from './measure-crowd.js';
 import { measureDiagnostics, measurePing } from './measure-rpc.js';
+import { measureSaves, sizesOfSaves, type SavesScene } from './measure-saves.js';
 import { measureStart } from './measure-start.js';
 import { createSamples, type Recorder } from './recorder.js';
 import { notMeasured, resultsOf, tableOf } from './results.js';
 import { clearServers, openScene, type Effort, type Scene } from './scene.js';
 
-interface Measurement {
-  readonly title: string;
-  readonly gives: readonly FigureName[];
-  readonly measure: (scene: Scene, recorder: Recorder) => Promise<void>;
-}
+interface Measured { readonly title: string; readonly gives: readonly FigureName[] }
+
+/** `measureAlone` needs no cloud. */
+type Measurement = Measured & (
+  | { readonly measure: (scene: Scene, recorder: Recorder) => Promise<void> }
+  | { readonly measureAlone: (scene: SavesScene, recorder: Recorder) => Promise<void> }
+);
 
 const measurements: readonly Measurement[] = [
   { title: 'start and rest', gives: ['rss-idle', 'start-to-up', 'start-cpu'], measure: measureStart },
@@ -26,6 +32,10 @@ const measurements: readonly Measurement[] = [
   {
     title: 'a crowd of guests', measure: measureCrowd,
     gives: ['flat-rss', 'flat-idle-cpu', 'start-100-guests', 'start-500-guests', 'audit-100-guests', 'audit-500-guests', 'power-sync-100-guests', 'power-sync-500-guests'],
+  },
+  {
+    title: 'saves of guests', measureAlone: measureSaves,
+    gives: sizesOfSaves.flatMap((size) => [`save-suspend-${size}`, `save-resume-${size}`, `save-checkpoint-${size}`] as const),
   },
 ];
 
@@ -52,20 +62,24 @@ for each guest, but behind them are stand-ins that take about 2 ms each and run 
 for boots, where their part is shown apart; the peer runs none. Not in it: the supervisors and guests, which are nobody's children. Boots are without network and config
 drive. Figures are medians of the rounds; those of a crowd are of one, and ours alone: the real agent and real processes, but a conductor, Keystone, Placement and Glance in
 memory, because the control plane would be the limit; its audits and power syncs run every 5 s, and its idle minute is made of whole runs of them. --quick takes 20 guests and
-100 operations there.`;
+100 operations there. Saves are of a bhyve that writes and reads memory as fast as the disk takes it, beside the same without a guest: what the ratio is above 1 is the agent's
+own (sums, manifest, starting of programs).`;
 
 export interface Screen { readonly phase: Phase; readonly say: (text?: string) => void }
 
-/** One measurement after the other; what went wrong, as sentences. */
-async function measureAll(screen: Screen, wanted: readonly Measurement[], scene: Scene, record: Recorder['record']): Promise<string[]> {
+/** One measurement after the other; what went wrong, as sentences. `scene` null: none of them needs a cloud. */
+async function measureAll(screen: Screen, wanted: readonly Measurement[], { alone, scene }: { readonly alone: SavesScene; readonly scene: Scene | null }, record: Recorder['record']): Promise<string[]> {
   const failures: string[] = [];
-  for (const { title, measure } of wanted) {
-    if (scene.signal.aborted) break;
+  for (const one of wanted) {
+    if (alone.signal.aborted) break;
     try {
-      await screen.phase(title, (note) => measure(scene, { record, note }));
+      await screen.phase(one.title, async (note) => {
+        if ('measureAlone' in one) await one.measureAlone(alone, { record, note });
+        else if (scene !== null) await one.measure(scene, { record, note });
+      });
     } catch (err) {
-      failures.push(`${title}: ${err instanceof Error ? err.message : String(err)}`);
-      if (!scene.signal.aborted) await clearServers(scene).catch((again: unknown) => failures.push(String(again)));
+      failures.push(`${one.title}: ${err instanceof Error ? err.message : String(err)}`);
+      if (scene !== null && !scene.signal.aborted) await clearServers(scene).catch((again: unknown) => failures.push(String(again)));
     }
   }
   return failures;
@@ -82,9 +96,12 @@ export async function bench(screen: Screen, { parent, ...options }: BenchOptions
   const interruption = watchInterruption(parent);
   const failures: string[] = [];
   try {
-    const scene = await openScene(screen.phase, options, interruption.signal);
-    failures.push(...await measureAll(screen, wanted, scene, samples.record));
-    failures.push(...(await scene.close(screen.phase)).map((what) => `left behind: ${what}`));
+    const scene = wanted.every((one) => 'measureAlone' in one) ? null : await openScene(screen.phase, options, interruption.signal);
+    const cleanUp = scene?.cleanUp ?? createCleanUp();
+    const alone = { folder: join(createControlPlane().layout.root, 'bench'), effort: options, signal: interruption.signal, cleanUp };
+    failures.push(...await measureAll(screen, wanted, { alone, scene }, samples.record));
+    const left = scene === null ? await cleanUp.run(() => undefined) : await scene.close(screen.phase);
+    failures.push(...left.map((what) => `left behind: ${what}`));
   } finally {
     interruption.die();
     interruption.close();

@@ -5,6 +5,7 @@
 # It keeps the promises that the agent relies on and nothing more:
 #   bhyve     makes its /dev/vmm entry and null modem, takes its title, waits for signals; no machine is behind it
 #   zfs       datasets are folders of NODE/pool with one file of properties; a volume is an empty file under NODE/dev/zvol
+#   bhyvectl  with etc/saves in the node it can suspend
 #   ps, sysctl, kldstat, daemon, limits …  as far as they are asked
 # What a null node does not have fails as on a host without it. The real behaviour is the business of test/lab.
 use strict;
@@ -56,16 +57,27 @@ sub zfs_get {
 	missing($name) unless -e "$pool/$name/.properties";
 	my $out = '';
 	for my $each ($is_recursive ? tree($name) : ($name)) {
-		my $is_snapshot = $each =~ /@/;
-		my $own = $is_snapshot ? { type => 'snapshot' } : properties_of($each);
+		my $own = properties_of(place_of($each));
 		next unless $own; # it went while we looked
 		for my $key (split /,/, $wanted) {
-			my ($value, $source) = exists $own->{$key} ? ($own->{$key}, $key =~ /^(type|volsize|origin|creation)$/ ? '-' : 'local')
+			my ($value, $source) = exists $own->{$key} ? ($own->{$key}, $key =~ /^(type|volsize|origin|creation|createtxg)$/ ? '-' : 'local')
 				: $key eq 'volsize' || !exists $native{$key} ? ('-', '-') : ($native{$key}, '-');
 			$out .= "$each\t$key\t$value\t$source\n";
 		}
 	}
 	print $out;
+}
+
+# A snapshot is a folder in that of its dataset.
+sub place_of { my ($name) = @_; $name =~ s{\@}{/\@}; return $name; }
+
+sub take_snapshot {
+	my ($name, %values) = @_;
+	my ($of) = split /@/, $name;
+	my $origin = properties_of($of) or missing($of);
+	mkdir "$pool/" . place_of($name);
+	my $size = $origin->{volsize};
+	save_properties(place_of($name), { type => 'snapshot', creation => time, createtxg => time, (defined $size ? (volsize => $size) : ()), %values });
 }
 
 sub zfs {
@@ -82,7 +94,7 @@ sub zfs {
 	}
 	if ($verb eq 'get') { return zfs_get($is_recursive, @names); }
 	if ($verb eq 'create') { return make_dataset($names[0], %values, defined $size ? (type => 'volume', volsize => $size) : (type => 'filesystem')); }
-	if ($verb eq 'snapshot') { my ($of, $what) = split /@/, $names[0]; -d "$pool/$of" or missing($of); mkdir "$pool/$of/\@$what"; return; }
+	if ($verb eq 'snapshot') { take_snapshot($_, %values) for @names; return; }
 	if ($verb eq 'clone') {
 		my ($of) = split /@/, $names[0];
 		my $origin = properties_of($of) or missing($names[0]);
@@ -90,11 +102,11 @@ sub zfs {
 	}
 	if ($verb eq 'set') {
 		my $name = pop @names;
-		my $values = properties_of($name) or missing($name);
+		my $values = properties_of(place_of($name)) or missing($name);
 		for (@names) { my ($key, $value) = split /=/, $_, 2; $values->{$key} = $value; }
-		return save_properties($name, $values);
+		return save_properties(place_of($name), $values);
 	}
-	my ($from, $to) = @names;
+	my ($from, $to) = map { place_of($_) } @names;
 	-e "$pool/$from" or missing($from);
 	if ($verb eq 'rename') {
 		rename("$pool/$from", "$pool/$to") or fail(1, "cannot rename '$from': $!");
@@ -111,11 +123,34 @@ sub zfs {
 
 my $modem;
 
+# Saves, on a node with etc/saves: memory is written and read as fast as the disk takes it, the rest is what the agent looks at (bhyve 15).
+sub save {
+	my ($name, $config, $file) = @_;
+	my ($size) = $config =~ /^memory\.size=(\d+)M/m;
+	my ($cpus) = $config =~ /^cpus=(\d+)/m;
+	open(my $random, '<', '/dev/urandom') or return;
+	sysread($random, my $piece, 1 << 20);
+	open(my $memory, '>', $file) or return;
+	for (1 .. $size) { syswrite($memory, $piece) == length $piece or return; }
+	close $memory;
+	my $offset = 0;
+	my $part = sub { my ($device) = @_; my $text = qq({"device": "$device", "size": 512, "file_offset": $offset}); $offset += 512; $text; };
+	my $kernel = join(', ', map { $part->($_) } qw(vhpet vm vioapic vlapic vmcx vatpit vatpic vpmtmr vrtc));
+	my $devices = join(', ', map { $part->($_) } (map { "$_->[1]\@pci.0.$_->[0].0" } sort { $a->[0] <=> $b->[0] } map { [/^(\d+) (.*)$/] } map { "$1 $2" if /^pci\.0\.(\d+)\.0\.device=(.+)$/ } grep { /^pci\.0\.\d+\.0\.device=/ } split /\n/, $config), 'atkbdc');
+	write_file("$file.kern", "\0" x $offset);
+	write_file("$file.meta", sprintf('{"basic metadata": {"ncpus": %d, "vmname": "%s", "memsize": %d, "memflags": 0}, "kern_structs": [%s], "devices": [%s]}', $cpus, $name, $size << 20, $kernel, $devices));
+	unlink "$node/dev/vmm/$name";
+	exit 5;
+}
+
+sub read_memory { my ($file) = @_; open(my $memory, '<', $file) or fail(1, "Failed to open restore file: $!"); while (sysread($memory, my $piece, 1 << 20)) { } }
+
 sub bhyve {
 	my @args = @_;
 	if (grep { $_ eq 'help' } @args) { print "$_\n" for qw(hostbridge amd_hostbridge lpc virtio-blk virtio-net virtio-rnd virtio-console ahci ahci-hd ahci-cd nvme e1000 fbuf xhci); return 0; }
 	if (grep { /config\.dump/ } @args) { print "lpc.bootrom=/nonexistent\n"; return 1; }
 	my $name = $args[-1];
+	for (0 .. $#args - 1) { read_memory($args[$_ + 1]) if $args[$_] eq '-r'; }
 	my $config = slurp("bhyve.conf") // '';
 	my ($console) = $config =~ m{^(?:lpc\.)?com1\.path=\S*?(nmdm\d+)A}m;
 	mkdir "$node/dev/vmm";
@@ -126,16 +161,18 @@ sub bhyve {
 	}
 	$0 = "bhyve: $name";
 	$SIG{TERM} = sub { exit 1 }; # the power button, and a guest that obeys: powered off
+	$SIG{USR1} = sub { my $file = slurp("$node/run/save-$name"); save($name, $config, $file) if defined $file; };
 	sleep 100_000 while 1;
 }
 
 sub bhyvectl {
 	my %asked = map { /^--([^=]+)(?:=(.*))?$/ ? ($1 => $2 // '') : () } @_;
-	if (!%asked) { print STDERR "Usage: bhyvectl --vm=<vmname>\n"; return 1; }
+	if (!%asked) { print STDERR "Usage: bhyvectl --vm=<vmname>\n", -e "$node/etc/saves" ? "       [--suspend=<filename>]\n" : ''; return 1; }
 	my $entry = "$node/dev/vmm/" . ($asked{vm} // '');
 	my $pid = slurp($entry);
 	fail(1, "vm_open: $asked{vm} could not be opened: No such file or directory") unless defined $pid;
 	kill('TERM', $pid) if exists $asked{'force-poweroff'} || exists $asked{destroy};
+	if (exists $asked{suspend}) { write_file("$node/run/save-$asked{vm}", $asked{suspend}); kill('USR1', $pid); }
 	unlink $entry if exists $asked{destroy};
 	printf "%-40s\t%d\n", 'vcpu total runtime', 2_600_000_000 if exists $asked{'get-stats'};
 	return 0;

@@ -46,7 +46,7 @@ test('a guest that powers itself off while the agent is away is SHUTOFF when the
 test('a server whose build was cut by kill -9 ends as ACTIVE or as ERROR with a fault, never in between', async () => {
   const { cloud, agent, create } = lab();
   const [id] = await create();
-  await cloud.servers.waitUntil(id!, 'spawning', (server) => ['networking', 'block_device_mapping', 'spawning'].includes(server['OS-EXT-STS:task_state'] ?? ''));
+  await cloud.servers.waitUntil(id!, 'spawning', (server) => server.status === 'ACTIVE' || ['networking', 'block_device_mapping', 'spawning'].includes(server['OS-EXT-STS:task_state'] ?? ''));
   await agent.kill();
   agent.start();
   await agent.waitUp(cloud);

@@ -48,7 +48,7 @@ test('a server on a VLAN network becomes ACTIVE and its guest has that address, 
   expect(address).toMatch(/^10\.21\.0\./);
   expect(await cloud.servers.waitConsole(id, /guest: ready/)).toContain(`${address}/24`);
   await waitPing(node, address);
-  expect(await pings(node, address, 'fabric0.120')).toBe(true);
+  await waitPing(node, address, 120_000, 'fabric0.120');
   expect(await pings(node, address, 'fabric0')).toBe(false);
 });
 

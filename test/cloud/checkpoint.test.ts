@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { until } from './control-plane/index.js';
+import { agentProgram } from './support/agent.js';
 import { guestPids } from './support/guest-process.js';
 import { askForSnapshot, resultOf, waitActive, waitImageGone } from './support/images.js';
 import { askGuest, waitPing } from './support/node-network.js';
@@ -77,4 +78,46 @@ test('a server goes back and forth between the checkpoints of two branches; one 
   await cloud.servers.remove(id);
   await cloud.servers.waitGone(id);
   await until(180_000, () => 'datasets of the server are left', async () => (await datasets(id)).length === 0);
+}, 600_000);
+
+test('the operator makes a checkpoint on the node, takes the server back to it while Nova calls it active, and the duty for images leaves it alone until he deletes it', async () => {
+  const { cloud, node, agent, boot } = lab();
+  const { id, address } = await boot({ name: 'kept' });
+  const bootsOf = async (): Promise<number> => {
+    await waitPing(node, address);
+    return (await askGuest(node, address)).boot;
+  };
+  const operator = async <T>(...args: string[]): Promise<T> => {
+    const { stdout } = await run(process.execPath, [agentProgram, 'checkpoint', ...args, '--json', '--config-file', agent.configFile], { env: node.env, timeout: 300_000 });
+    return JSON.parse(stdout) as T;
+  };
+  const hasNode = async (checkpoint: string): Promise<boolean> => (await datasets(id)).some((name) => name.includes(checkpoint));
+
+  expect(await bootsOf()).toBe(1);
+  const made = await operator<{ checkpoint: string }>('create', id, '--name', 'mine');
+  expect(made).toMatchObject({ name: 'mine', content: 'disk', guest: 'running', stopMs: null });
+  for (const boots of [2, 3]) {
+    await cloud.servers.action(id, { reboot: { type: 'HARD' } });
+    await cloud.servers.waitStatus(id, 'ACTIVE');
+    expect(await bootsOf()).toBe(boots);
+  }
+
+  // A younger one of a user, whose image goes: when the duty has deleted it, it has passed over the operator's.
+  const users = await askForSnapshot(lab(), id, 'users', disk);
+  await waitActive(lab(), users);
+  await cloud.servers.waitStatus(id, 'ACTIVE');
+  await cloud.images.remove(users);
+  await waitImageGone(lab(), users);
+  await until(180_000, () => 'the checkpoint outlives its image', async () => !(await hasNode(users)));
+  expect(await operator<unknown[]>('list', id)).toMatchObject([{ id: made.checkpoint, keeper: 'operator', name: 'mine' }]);
+
+  expect(await operator('restore', id, 'mine')).toMatchObject({ checkpoint: made.checkpoint, content: 'disk', isRunning: true });
+  expect(await cloud.servers.waitStatus(id, 'ACTIVE')).toMatchObject({ 'OS-EXT-STS:power_state': 1, 'OS-EXT-STS:vm_state': 'active' });
+  expect(await bootsOf()).toBe(2); // booted once when it was made
+  await expect(operator('restore', id, 'nobody')).rejects.toThrow(/has no checkpoint nobody/);
+
+  await operator('delete', id, 'mine');
+  expect(await operator<unknown[]>('list', id)).toEqual([]);
+  await until(240_000, () => 'the checkpoint is still in the pool', async () => !(await hasNode(made.checkpoint)));
+  expect(await bootsOf()).toBe(2);
 }, 600_000);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { connect, type ChannelModel } from 'amqplib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unwrap } from '../../src/rpc/envelope.js';
-import { endpoints, layoutOf, secretsOf, transportUrl, until } from './control-plane/index.js';
+import { layoutOf, secretsOf, transportUrl, until } from './control-plane/index.js';
 import { agentProcess } from './support/agent.js';
 import { useLab } from './support/use-lab.js';
 
@@ -25,6 +25,7 @@ beforeAll(async () => {
   bus = await connect(transportUrl(secretsOf(layoutOf())).replace('rabbit://', 'amqp://').replace(/\/+$/, ''));
   const { node, cloud } = lab();
   await agentProcess(node, {
+    DEFAULT: { instance_usage_audit: true },
     compute: { provider_config_location: join(folder, 'providers') }, api: { vendordata_jsonfile_path: join(folder, 'vendor.json') },
     oslo_messaging_notifications: { driver: 'messagingv2', topics: topics.old }, notifications: { notification_format: 'both', versioned_notifications_topics: topics.versioned },
   }).restart(cloud);
@@ -33,11 +34,7 @@ beforeAll(async () => {
 afterAll(async () => {
   const { node, cloud } = lab();
   await agentProcess(node).restart(cloud);
-  const { uuid, generation } = (await cloud.placement.provider(node.name))!;
-  const provider = `${endpoints.placement}/resource_providers/${uuid}`;
-  await cloud.admin.remove(`${provider}/inventories/${added.resource}`);
-  const traits = (await cloud.placement.traits(uuid)).filter((trait) => trait !== added.trait);
-  await cloud.admin.put(`${provider}/traits`, { resource_provider_generation: generation + 1, traits });
+  await cloud.placement.takeOff(node.name, added);
   const channel = await bus.createChannel();
   for (const queue of queues) await channel.deleteQueue(queue);
   await bus.close();
@@ -69,6 +66,15 @@ test('Placement has the class and the trait that the operator added, beside our 
   const { uuid } = (await cloud.placement.provider(node.name))!;
   expect(await cloud.placement.inventories(uuid)).toMatchObject({ [added.resource]: { total: 3, reserved: 0, max_unit: 2147483647, allocation_ratio: 1 }, VCPU: {} });
   expect(await cloud.placement.traits(uuid)).toEqual(expect.arrayContaining(['COMPUTE_NODE', added.trait]));
+});
+
+test('the operator reads that the usage of last month was told on this host', async () => {
+  const { cloud, node } = lab();
+  const log = await until(120_000, () => 'the audit does not end', async () => {
+    const found = (await cloud.compute.usageAuditLog()).log[node.name];
+    return found?.state === 'DONE' ? found : null;
+  });
+  expect(log).toMatchObject({ errors: 0, message: expect.stringMatching(/^Instance usage audit ran for host/) as unknown });
 });
 
 test("a server's life is told in both forms, and its config drive has the vendor data", async () => {

@@ -44,12 +44,12 @@ test('usages rise by what the flavor says while a server is there, and an operat
   const { cloud, boot, remove, agent } = lab();
   const { uuid } = await providerOf();
   const { id } = await boot();
-  expect(await cloud.placement.usages(uuid)).toMatchObject({ VCPU: 1, MEMORY_MB: 256, DISK_GB: 1 });
+  await cloud.placement.waitUsages(uuid, { VCPU: 1, MEMORY_MB: 256, DISK_GB: 1 });
   expect(Object.keys(await cloud.placement.allocations(uuid))).toEqual([id]);
   await agent.restart(cloud);
-  expect(await cloud.placement.usages(uuid)).toMatchObject({ VCPU: 1, MEMORY_MB: 256, DISK_GB: 1 });
+  await cloud.placement.waitUsages(uuid, { VCPU: 1, MEMORY_MB: 256, DISK_GB: 1 });
   await remove(id);
-  expect(await cloud.placement.usages(uuid)).toMatchObject({ VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 });
+  await cloud.placement.waitUsages(uuid, { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 });
 });
 
 test('a disabled service gets no servers, says so in Placement, and gets them again when it is enabled', async () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createNotifications, guestName, registeredMethods, type Notifications } from '../../src/compute/index.js';
 import { eventsOf } from '../../src/compute/notifications/events.js';
+import { lastCompletedPeriod } from '../../src/lib/audit-period.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { parseArgument, type NovaObjectOf } from '../../src/objects/index.js';
 import { contextFromWire, openNotifier, type Notification } from '../../src/rpc/index.js';
@@ -24,11 +25,17 @@ const image = 'dddddddd-0000-4000-8000-00000000000d';
 const context = { user_id: 'u1', project_id: 'p1', request_id: 'req-00000000-0000-4000-8000-000000000001' };
 const wireContext = Object.fromEntries(Object.entries(context).map(([key, value]) => [`_context_${key}`, value]));
 
+/** Nova's own code is given the same. */
+const period = { begin: new Date('2026-11-01T00:00:00Z'), end: new Date('2026-11-23T06:00:01Z') };
+const units = ['hour', 'hour@15', 'day', 'day@18', 'month', 'month@15', 'year', 'year@3'];
+/** Around every edge of them, and on it. */
+const times = ['2026-01-01', '2026-03-01', '2026-01-15', '2026-03-15', '2028-02-29', '2026-11-26', '2026-12-31'].flatMap((day) => ['00:00:00', '00:00:01', '00:15:00', '17:59:59', '18:00:00', '23:59:59'].map((time) => `${day}T${time}`));
+
 function notificationsTo(sent: Notification[], format: Format = 'both', hasShares = false): Notifications {
   return createNotifications({
     send: (notification) => void sent.push(notification), log: recordingLog().log, load: async () => undefined, blockDevices: async () => [],
     options: { host: 'fakea', format, topics: ['notifications'], versionedTopics: ['versioned_notifications'], hasBlockDevices: false },
-    imageUrl: async (id) => `http://glance:9292/images/${id}`, instanceName: (instance) => guestName('instance-%08x', instance.get('id'), instance.get('uuid')), hasShares: () => hasShares,
+    imageUrl: async (id) => `http://glance:9292/images/${id}`, currentPeriod: () => period, instanceName: (instance) => guestName('instance-%08x', instance.get('id'), instance.get('uuid')), hasShares: () => hasShares,
   });
 }
 
@@ -52,7 +59,7 @@ const device = (row: Data, volume: string | null): Data => wireObject('BlockDevi
 });
 
 describe("payloads equal those of Nova's own code", () => {
-  let expected: { legacy: Data; addresses: Data; versioned: Record<string, { 'nova_object.data': Data }> };
+  let expected: { legacy: Data; addresses: Data; periods: Record<string, string[][]>; versioned: Record<string, { 'nova_object.data': Data }> };
   let instance: NovaObjectOf<'Instance'>;
   let bdms: Data;
 
@@ -61,7 +68,7 @@ describe("payloads equal those of Nova's own code", () => {
     bdms = wireObject('BlockDeviceMappingList', '1.18', { objects: [device(row, image), device(row, null)] });
     const wire = instanceWire(row);
     instance = parseArgument('Instance', structuredClone(wire));
-    const input = JSON.stringify({ instance: wire, context, bdms });
+    const input = JSON.stringify({ instance: wire, context, bdms, units, times });
     expected = JSON.parse(execFileSync('/usr/bin/python3', ['-W', 'ignore', join(import.meta.dirname, 'nova-notifications.py')], { input, env: { PATH: '/usr/bin:/bin' }, maxBuffer: 1 << 24 }).toString()) as typeof expected;
   }, 120_000);
 
@@ -95,6 +102,22 @@ describe("payloads equal those of Nova's own code", () => {
     expect((await sentFor('prep_resize', { flavor: instance.get('flavor').toWire() })).versioned).toEqual(expected.versioned['resize-prep']);
   });
 
+  test('what there was of an instance in a period, in both forms, and of the old image when it is rebuilt', async () => {
+    const sent: Notification[] = [];
+    const exists = (rpc: string, args: Data): Promise<boolean> => notificationsTo(sent).exists({ rpc, context: contextFromWire(wireContext), args }, instance);
+    expect(await exists('shelve_instance', {})).toBe(true);
+    expect(sent.map(({ eventType, priority }) => [eventType, priority])).toEqual([['compute.instance.exists', 'info'], ['instance.exists', 'info']]);
+    expect(sent[0]?.payload).toEqual({ ...expected.legacy, audit_period_beginning: '2026-11-01 00:00:00', audit_period_ending: '2026-11-23 06:00:01' });
+    expect(sent[1]?.payload).toEqual(expected.versioned['exists']);
+    await exists('rebuild_instance', { orig_image_ref: 'old', orig_sys_metadata: { image_os: 'old' } });
+    expect(sent[2]?.payload).toMatchObject({ image_ref_url: 'http://glance:9292/images/old', image_meta: { os: 'old' } });
+  });
+
+  test.each(units)('the newest period of %s that is over', (unit) => {
+    const ours = times.map((time) => lastCompletedPeriod(unit, new Date(`${time}Z`)));
+    expect(ours.map(({ begin, end }) => [begin, end].map((time) => time.toISOString().slice(0, 19).replace('T', ' ')))).toEqual(expected.periods[unit]);
+  });
+
   test('from 2025.1 on each is one version higher and has a list of shares', async () => {
     const { versioned } = await sentFor('pause_instance', {}, 'start', true);
     expect(versioned).toMatchObject({ 'nova_object.version': '1.9', 'nova_object.data': { shares: [] } });
@@ -123,6 +146,16 @@ describe('what an operation tells', () => {
     expect(sent.map(({ publisherId }) => publisherId)).toEqual(sent.map(({ topics }) => (topics.includes('notifications') ? `compute.${node.deps.options.host}` : `nova-compute:${node.deps.options.host}`)));
     const last = sent.filter(({ topics }) => topics.includes('notifications')).at(-1)?.payload as Data;
     expect(last['state']).toBe(({ create: 'active', delete: 'deleted', stop: 'stopped', start: 'active', 'reboot-hard': 'active' } as const)[operation]);
+  });
+
+  test.each([
+    ['shelve', 'shelve', true], ['rescue', 'rescue', false], ['rebuild', 'rebuild', true],
+  ] as const)('%s tells what was there until now', async (operation, event, isFirst) => {
+    const { sent, receive } = await noisy(operation, 'running');
+    expect(await receive()).toBeUndefined();
+    const told = names(sent, 'notifications').slice(0, 2);
+    expect(told).toEqual(isFirst ? ['compute.instance.exists info', `compute.instance.${event}.start info`] : [`compute.instance.${event}.start info`, 'compute.instance.exists info']);
+    expect(names(sent, 'versioned_notifications')).toContain('instance.exists info');
   });
 
   test('a build that fails tells create.error once, with the fault', async () => {

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""What Nova's own code makes of an instance: reads {"instance", "context", "bdms", "fault"?} as JSON, prints {"legacy", "addresses", "versioned": {class: payload}}."""
+"""What Nova's own code makes of an instance: reads {"instance", "context", "bdms", "times", "units"} as JSON, prints {"legacy", "addresses", "versioned": {class: payload}, "periods": {unit: [[begin, end] of each time]}}."""
+import datetime
 import json
 import sys
 
 from oslo_serialization import jsonutils
 
 import nova.conf
+import nova.utils
 from nova import context as nova_context
 from nova import objects
 from nova import rpc
@@ -47,7 +49,15 @@ def main():
         'resize-prep': payloads.InstanceActionResizePrepPayload(context, instance, None, flavor_payload.FlavorPayload(instance.flavor)),
         'volume': payloads.InstanceActionVolumePayload(context, instance, None, image),
     }
+    begin = datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc)
+    end = datetime.datetime(2026, 11, 23, 6, 0, 1, tzinfo=datetime.timezone.utc)
+    period = payloads.AuditPeriodPayload(audit_period_beginning=begin, audit_period_ending=end)
+    made['exists'] = payloads.InstanceExistsPayload(context, instance, period)
     answer = {
+        'periods': {
+            unit: [[str(time) for time in nova.utils.last_completed_audit_period(unit, datetime.datetime.fromisoformat(now))] for now in asked['times']]
+            for unit in asked['units']
+        },
         'legacy': base.info_from_instance(context, instance, None, populate_image_ref_url=True),
         'addresses': base.info_from_instance(context, instance, instance.get_network_info(), populate_image_ref_url=True),
         'versioned': {kind: primitive(payload) for kind, payload in made.items()},

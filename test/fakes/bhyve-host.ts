@@ -20,7 +20,7 @@ export interface OutsideFiles {
   put(path: string, text: string): void;
   append(path: string, text: string): void;
   drop(path: string): void;
-  /** Modes given to writeAtomic. */
+  /** Modes given to writeAtomic and makeDirectory. */
   readonly modes: ReadonlyMap<string, number>;
 }
 
@@ -139,16 +139,21 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
 
   /** As bhyve does it: files first, the description last; then it ends, or goes on. */
   function suspend(guest: RunningGuest, path: string): RunResult {
-    if (saves.outcome === 'refused' || isStopped(guest)) return ok('', 64);
-    guest.isSaving = true;
+    if (saves.outcome === 'refused' || isStopped(guest)) return ok('', saves.requestCode);
     const config = files.text(`${guest.folder}/bhyve.conf`) ?? '';
+    const firstDisk = /^pci\.0\.\d+\.0\.(?:port\.0\.)?path=(.*)$/m.exec(config)?.[1] ?? '';
+    if (saves.isConfined && !path.startsWith(`${dirname(firstDisk)}/`)) {
+      files.append(`${guest.folder}/bhyve.log`, 'Failed to create checkpoint file: Not permitted in capability mode\n');
+      return ok('', saves.requestCode);
+    }
+    guest.isSaving = true;
     const isWithoutCode = [...saves.withoutCode].some((model) => config.includes(`.device=${model}\n`));
-    const written = saveOf(guest.name, config, guest.memory, saves.family);
+    const written = saveOf(guest.name, config, guest.memory, saves);
     const put = (name: string, content: Uint8Array): void => { if (disk.folders.has(dirname(path))) disk.files.set(`${path}${name}`, content); };
     put('.kern', new Uint8Array());
     put('', written.ram.subarray(0, written.ram.length / 2));
     put('.meta', new Uint8Array());
-    if (saves.outcome === 'stuck') return ok('', 64);
+    if (saves.outcome === 'stuck') return ok('', saves.requestCode);
     clock.after(saves.tookMs, () => {
       guest.isSaving = false;
       if (saves.outcome === 'fails' || isWithoutCode) return files.append(`${guest.folder}/bhyve.log`, 'Failed to snapshot\n');
@@ -160,7 +165,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
       files.drop(`/dev/vmm/${guest.name}`);
       return end(guest, saves.exit);
     });
-    return ok('', 64);
+    return ok('', saves.requestCode);
   }
 
   const isStopped = (guest: RunningGuest): boolean => processTable.get(guest.pid)?.state === 'T';
@@ -230,7 +235,10 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
   const execute = (tool: ToolName, args: readonly string[]): RunResult => tools[tool]?.(args) ?? ok('', 127);
 
   const host: BhyveHost = {
-    files: { ...base.files, writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); } },
+    files: {
+      ...base.files, makeDirectory: async (path, mode = 0o700) => { modes.set(path, mode); await base.files.makeDirectory(path, mode); },
+      writeAtomic: async (path, content, mode = 0o600) => { modes.set(path, mode); await base.files.writeAtomic(path, content, mode); },
+    },
     outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, saves, counts: false,
     get freeBytes() { return disk.freeBytes; },
     set freeBytes(bytes) { disk.freeBytes = bytes; }, deviceRoot: '/dev', listen: (...args) => base.listen(...args),

@@ -89,9 +89,9 @@ export async function stopZfsFuseIfIdle(): Promise<void> {
   });
 }
 
-export async function until(condition: () => Promise<boolean> | boolean, limitMs: number, complaint: string): Promise<void> {
+export async function until(condition: () => Promise<boolean> | boolean, limitMs: number, complaint: string | (() => string)): Promise<void> {
   for (const end = Date.now() + limitMs; !(await condition()); ) {
-    if (Date.now() > end) throw new Error(`${complaint} (waited ${limitMs} ms)`);
+    if (Date.now() > end) throw new Error(`${typeof complaint === 'string' ? complaint : complaint()} (waited ${limitMs} ms)`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Place } from './contract/replay.js';
 import { until } from './engine.js';
 import { address, createHandHost, type HandHost, mac, tap, uuid } from './hand-guest.js';
+import { waitClean } from './leaks.js';
 import type { LabNode } from './node.js';
 
 let hand: HandHost;
@@ -22,9 +23,6 @@ async function prepare(profile: LabNode['profile']): Promise<void> {
   ({ node, place, folder } = hand);
 }
 
-/** No engine behind a guest that is gone. */
-const engines = async (): Promise<string[]> => (await node.leaks()).filter((line) => line.includes('qemu'));
-
 describe('a guest on stock-13.2', () => {
   beforeAll(async () => prepare('stock-13.2'));
   afterEach(async () => {
@@ -35,7 +33,7 @@ describe('a guest on stock-13.2', () => {
   afterAll(async () => node.destroy());
 
   it('boots, finds what the cloud gave it, comes back from its own reboot and powers off at the button', async () => {
-    await hand.writeConfigDrive('#cloud-config\nguest-action=reboot-after=9\n');
+    await hand.writeConfigDrive('#cloud-config\nguest-action=reboot-after=20\n');
     const config = writeConfig();
     const console = hand.readConsole();
     const first = await startRunning(['-k', config, uuid]);
@@ -55,7 +53,7 @@ describe('a guest on stock-13.2', () => {
 
     expect(await first.ended).toEqual({ code: 0, signal: null });
     expect(existsSync(join(node.deviceRoot, 'vmm', uuid))).toBe(true);
-    expect(await engines()).toEqual([]);
+    await waitClean(node, /qemu/);
 
     const second = await startRunning(['-k', config, uuid]);
     await until(() => /guest: boot 2[^]*tick 1/.test(console.text()), 120_000, 'the guest does not come back');
@@ -78,7 +76,7 @@ describe('a guest on stock-13.2', () => {
     const running = await startRunning(['-k', writeConfig(), uuid]);
     running.process.kill('SIGKILL');
     expect(await running.ended).toEqual({ code: null, signal: 'SIGKILL' });
-    await until(async () => (await engines()).length === 0, 5000, 'the engine outlives bhyve');
+    await waitClean(node, /qemu/);
     expect(await ok('ifconfig', tap)).toContain('status: no carrier');
     expect(readdirSync(join(node.deviceRoot, 'vmm'))).toEqual([uuid]);
   });
@@ -131,7 +129,7 @@ describe('a guest on stock-13.2', () => {
     await destroy();
     await ok('ifconfig', tap, 'destroy');
     await ok('zfs', 'destroy', '-R', `${node.zfsRoot}/image`);
-    expect(await node.leaks()).toEqual([]);
+    await waitClean(node);
   });
 });
 

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
+import { until } from './engine.js';
 import { kindOf } from './stand-ins/lib/ifconfig-show.js';
 import { readLinks } from './stand-ins/lib/ip.js';
 import { openNode, type StandInNode } from './stand-ins/lib/lab-node.js';
@@ -12,6 +13,12 @@ import { openZfsFuse } from './stand-ins/lib/zfs-fuse.js';
 export async function findLeaks(path: string): Promise<string[]> {
   const node = openNode(path);
   return [...(await datasets(node)), ...interfaces(node), ...processes(node), ...entries(join(node.dev, 'vmm'), 'vmm node'), ...entries(join(path, 'state/instances'), 'instance folder'), ...volumes(node)];
+}
+
+/** Waits until nothing is left, or nothing of a kind: some goes a moment after the guest. Throws with what stays. */
+export async function waitClean(node: { leaks(): Promise<string[]> }, kind = /./): Promise<void> {
+  let left: readonly string[] = [];
+  await until(async () => (left = (await node.leaks()).filter((line) => kind.test(line))).length === 0, 60_000, () => `left behind: ${left.join('; ')}`);
 }
 
 /** Below the root only the image cache may have anything; the other fixed children are empty. */

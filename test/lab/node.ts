@@ -10,7 +10,7 @@ import { compiled, ensureStandIns, ensureZfsFuse, repository, runRoot, stopZfsFu
 import { findLeaks } from './leaks.js';
 import { ensureNetwork, removeNetwork } from './network.js';
 import { bootSeconds, isAlive, openNode, type Processor } from './stand-ins/lib/lab-node.js';
-import type { Profile } from './stand-ins/lib/profiles.js';
+import { factsOf, type Profile } from './stand-ins/lib/profiles.js';
 
 export type { Profile } from './stand-ins/lib/profiles.js';
 
@@ -107,7 +107,9 @@ function prepareFolder(path: string, { profile, processor }: LabNodeOptions, not
   for (const tool of tools) {
     // bhyve lives long: it gets a small heap and few threads.
     const flags = tool === 'bhyve' ? '--max-old-space-size=48 --v8-pool-size=1' : '--v8-pool-size=0';
-    writeIfOther(join(path, 'bin', tool), `#!/bin/sh\nLAB_NODE='${path}' exec '${process.execPath}' ${flags} '${join(compiled, `${tool}.js`)}' "$@"\n`);
+    // What a program holds tells of its sandbox; a line of sh holds it for the one that it stands for.
+    const words = tool === 'bhyve' ? `# ${wordsIn[factsOf(profile).save?.sandbox ?? 'folder']}\n` : '';
+    writeIfOther(join(path, 'bin', tool), `#!/bin/sh\n${words}LAB_NODE='${path}' exec '${process.execPath}' ${flags} '${join(compiled, `${tool}.js`)}' "$@"\n`);
     chmodSync(join(path, 'bin', tool), 0o755);
   }
   for (const [name, file] of [['BHYVE_UEFI_CODE.fd', 'OVMF_CODE_4M.fd'], ['BHYVE_UEFI_VARS.fd', 'OVMF_VARS_4M.fd']] as const) {
@@ -117,6 +119,9 @@ function prepareFolder(path: string, { profile, processor }: LabNodeOptions, not
   writeIfOther(bootMark(path), machineBoot());
   writeIfOther(join(path, 'run/dmesg.boot'), readFileSync(join(repository, `test/lab/dmesg-${processor ?? 'amd'}.boot`), 'utf8'));
 }
+
+/** Imports and keys by which bhyves with and without Capsicum differ. */
+const wordsIn = { none: 'cap_rights_limit', folder: 'cap_enter fddir', 'first-disk': 'cap_enter' } as const;
 
 function writeIfOther(path: string, text: string): void {
   if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);

@@ -1,6 +1,7 @@
 /** One life of the agent's compute part on a World: from its start until it is killed or asked to end. */
 import { Semaphore } from 'async-mutex';
 import { computeEndpoint, joinCloud, noNotifications, planJournal, type ComputeDeps } from '../../src/compute/index.js';
+import { requestsOf } from '../../src/control/index.js';
 import { createEventWaiters, createGate } from '../../src/instances/index.js';
 import { openJournal, type Journal } from '../../src/journal/index.js';
 import { systemClock } from '../../src/lib/clock.js';
@@ -16,6 +17,8 @@ export interface Agent {
   readonly crash: CrashRecorder;
   /** As from the broker: accepted, acknowledged, handled. Resolves when handled or when the agent died. */
   receive(wire: WireMessage): Promise<void>;
+  /** As an operator over the control socket. Resolves with the error that he is told, with the result, or with nothing when the agent died. */
+  ask(request: string, args: unknown): Promise<unknown>;
   /** Resolves when nothing goes on any more, or when the agent died. */
   idle(): Promise<void>;
   readonly log: ReturnType<typeof recordingLog>;
@@ -79,6 +82,11 @@ export async function startAgent(world: World, journalFolder: string, point: Cra
       await handleOne(endpoint, wire);
       await drain();
     })()),
+    async ask(request, args) {
+      let answer: unknown;
+      await orDead(requestsOf(deps).get(request)!(args, () => undefined).then((result) => { answer = result; }, (error: unknown) => { answer = error; }));
+      return answer;
+    },
     async idle() {
       await Promise.all(open);
       while (gate.open > 0 && !crash.isDead) await systemClock.sleep(1);

@@ -222,6 +222,18 @@ const cases: readonly Case[] = [
     },
   },
   {
+    name: 'build with an ephemeral and a swap disk', from: 'none', message: (world) => buildMessage(world, uuid, 'roomy'),
+    check: (world) => {
+      const row = rowOf(world, uuid);
+      if (row?.get('vm_state') !== 'active') return expect([row?.get('vm_state'), row?.get('task_state'), remains(world, uuid)]).toEqual(['error', null, []]);
+      expectRunning(world);
+      expect([...world.disks.get(uuid)!].map(([role, disk]) => [role, disk.isGrown, disk.bytes, disk.format])).toEqual([
+        ['root', true, GiB, undefined], ['eph0', true, 2n * GiB, undefined], ['swap', true, 64n << 20n, 'swap'],
+      ]);
+      expect(guestOf(world)?.definition.disks.map(({ role }) => role)).toEqual(['root', 'eph0', 'swap']);
+    },
+  },
+  {
     name: 'delete', from: 'active', message: (world) => deleteMessage(world, uuid), check: expectGone,
   },
   {
@@ -399,7 +411,7 @@ describe.each(cases)('$name', (one) => {
   test('without a crash does what it should', async () => {
     const { world } = await run(one, null);
     one.check(world);
-    if (one.name === 'build') expectRunning(world);
+    if (one.name.startsWith('build')) expectRunning(world);
     if (one.name.startsWith('checkpoint')) expect(world.nodes.has(newImageId)).toBe(true);
     if (one.name.startsWith('back to a checkpoint')) expect(rowOf(world, uuid)?.get('vm_state')).toBe('active');
     if (one.name === 'resize') expect(rowOf(world, uuid)?.get('vm_state')).toBe('resized');

@@ -67,6 +67,7 @@ function fakeInstances(world: World): Conductor['instances'] {
       world.rows.delete(instance.get('uuid'));
     },
     load: async () => undefined,
+    activeBetween: async () => [],
     async dropMigrationContext(_context, instance) {
       const row = requireRow(world, instance.get('uuid'));
       row.set('migration_context', null);
@@ -114,6 +115,7 @@ export function fakeConductor(world: World, crash: CrashRecorder): Conductor {
     } satisfies Conductor['migrations'], 'migrations', crash, ['save']),
     virtualInterfaces: { create: async () => undefined, byInstance: async () => [], deleteByInstance: async () => undefined },
     consoleTokens: { authorize: async () => 'token', cleanForInstance: async () => undefined, cleanExpired: async () => undefined },
+    usageAudits: { hasBegun: async () => true, begin: async () => undefined, end: async () => undefined },
     groups: { byName: async () => null, byUuid: async () => null },
     rebuildElsewhere: async (_context, args) => { world.rebuilds.push(args); },
     moveElsewhere: async () => undefined,

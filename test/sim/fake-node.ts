@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/lib/errors.js';
 import { parseCheckpointId, type InstanceUuid } from '../../src/lib/ids.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
-import { rolePlace, type CheckpointMemory, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage, type OpenImage } from '../../src/storage/index.js';
+import { rolePlace, type CheckpointKeeping, type CheckpointMemory, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage, type OpenImage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type KeptFile, type PowerState } from '../../src/virt/index.js';
 import type { GlanceImage } from '../../src/openstack/index.js';
@@ -140,16 +140,17 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     async createCheckpoint(instance: InstanceUuid, id: string, guest: 'running' | 'off', ...rest: unknown[]) {
       const half = halfOf(rest);
-      const memory = rest.length > 1 ? (rest[0] as CheckpointMemory) : null;
+      const memory = rest.length > 1 ? (rest[0] as CheckpointMemory | null) : null;
+      const keeping = rest.length > 2 ? (rest[1] as CheckpointKeeping) : { keeper: 'nova' as const, name: null };
       const disks = world.disks.get(instance);
       if (disks === undefined) throw missing('disk');
       await half?.();
       if (world.nodes.has(id)) return;
-      world.nodes.set(id, { instance, parent: world.currentNodes.get(instance) ?? null, guest, memory, disks: new Map(disks) });
+      world.nodes.set(id, { instance, parent: world.currentNodes.get(instance) ?? null, guest, memory, ...keeping, disks: new Map(disks) });
       world.currentNodes.set(instance, id);
     },
     checkpoints: async (instance: InstanceUuid) => [...world.nodes].filter(([, node]) => node.instance === instance).map(([id, node]) => ({
-      id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, roles: [...node.disks.keys()], bytes: [...node.disks.values()].reduce((sum, disk) => sum + disk.bytes, 0n), usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
+      id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, keeper: node.keeper, name: node.name, roles: [...node.disks.keys()], bytes: [...node.disks.values()].reduce((sum, disk) => sum + disk.bytes, 0n), usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
       isCurrent: world.currentNodes.get(instance) === id,
     })),
     instancesWithCheckpoints: async () => [...new Set([...world.nodes.values()].map(({ instance }) => instance))],
@@ -286,7 +287,7 @@ export function fakePlugger(world: World, crash: CrashRecorder): Plugger {
 
 export const capabilities: HostCapabilities = {
   architecture: 'amd64', release: '13.2', osReleaseDate: 1302001, cpuModel: 'sim', cpuVendor: 'AMD', cpuFeatures: [], hasVmm: true, canVirtualize: true, maxVcpusPerGuest: 16,
-  deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, hasLibvdsk: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
+  deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000']), hasSnapshot: false, sandbox: 'unknown', hasLibvdsk: false, hasResourceLimits: true, hasTcpConsole: false, bootromKey: 'lpc', hasFramebuffer: true, firmware: { code: '/c', vars: '/v' }, suspendExit: null, findings: [],
   saveRestore: { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] },
 };
 

@@ -15,8 +15,8 @@ function setTask(world: World, uuid: InstanceUuid, task: string): NovaObjectOf<'
 }
 
 /** The scheduler has chosen us: row, allocation, message. */
-export function buildMessage(world: World, uuid: InstanceUuid): WireMessage {
-  const instance = newInstance(uuid);
+export function buildMessage(world: World, uuid: InstanceUuid, flavor: keyof typeof flavors = 'small'): WireMessage {
+  const instance = newInstance(uuid, { flavor: flavors[flavor] });
   world.rows.set(uuid, instance.toWire());
   world.allocations.add(uuid);
   return messageTo('build_and_run_instance', {

@@ -4,7 +4,7 @@
  */
 import { createObject, parseObject, profileNamed, type NovaObjectOf, type WireObject } from '../../src/objects/index.js';
 import type { InstanceUuid } from '../../src/lib/ids.js';
-import type { CheckpointMemory, DiskBus, DiskRole } from '../../src/storage/index.js';
+import type { CheckpointKeeping, CheckpointMemory, DiskBus, DiskRole } from '../../src/storage/index.js';
 import type { WireMessage } from '../../src/rpc/index.js';
 import type { GuestDefinition } from '../../src/virt/index.js';
 
@@ -91,7 +91,7 @@ export interface World {
   /** image id → which run had written to the disk in it, for those in the cache that say so. */
   readonly imageWriters: Map<string, number | undefined>;
   /** id → a node of the checkpoint tree. */
-  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> }>;
+  readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> } & CheckpointKeeping>;
   /** instance → the node that its disks descend from. */
   readonly currentNodes: Map<InstanceUuid, string>;
   /** operation → whose disk is kept for it */
@@ -112,10 +112,10 @@ export function createWorld(): World {
 
 export const sameFields = { project_id: projectId, user_id: 'user-1' } as const;
 
-const flavor = (id: number, memory: number, rootGiB: number): NovaObjectOf<'Flavor'> => createObject(profile, 'Flavor', {
-  id, name: `m1.${id}`, flavorid: String(id), memory_mb: memory, vcpus: 1, root_gb: rootGiB, ephemeral_gb: 0, swap: 0, extra_specs: {},
+const flavor = (id: number, memory: number, rootGiB: number, [ephemeralGiB, swapMiB]: readonly [number, number] = [0, 0]): NovaObjectOf<'Flavor'> => createObject(profile, 'Flavor', {
+  id, name: `m1.${id}`, flavorid: String(id), memory_mb: memory, vcpus: 1, root_gb: rootGiB, ephemeral_gb: ephemeralGiB, swap: swapMiB, extra_specs: {},
 });
-export const flavors = { small: flavor(1, 128, 1), large: flavor(2, 256, 2) } as const;
+export const flavors = { small: flavor(1, 128, 1), large: flavor(2, 256, 2), roomy: flavor(3, 128, 1, [2, 64]) } as const;
 export const migrationUuid = '88888888-8888-4888-8888-888888888888';
 
 /** A row as the API makes it, before any host is chosen. */

@@ -29,7 +29,7 @@ function firstUnsupported({ args, blockDevices, disks, properties, capabilities,
   if ((args.accel_uuids ?? []).length > 0) return 'accelerators are not supported by this host';
   if ((args.instance.maybe('trusted_certs') ?? null) !== null) return 'image certificate validation is not supported by this host';
   return unsupportedDisks(blockDevices, disks, formats, busesOf(capabilities))
-    ?? unsupportedMachine({ flavor: args.instance.get('flavor'), properties, capabilities, hasScreens });
+    ?? unsupportedMachine({ flavor: args.instance.get('flavor'), properties, capabilities, hasScreens, diskBuses: blockDevices.map((mapping) => mapping.maybe('disk_bus') ?? null) });
 }
 
 /** Throws AgentError `unsupported-request` (wire BuildAbortException) naming the first thing that this host cannot give. */

@@ -55,6 +55,13 @@ const byRpc: Readonly<Record<string, readonly EventNames[]>> = {
   rollback_live_migration_at_destination: [{ legacy: 'live_migration.rollback.dest', action: 'live_migration_rollback_dest' }],
 };
 
+/**
+ * Methods that change what is paid for: each tells what was there until now, as `exists`, before anything else; a rescue does so once it has begun
+ * (the calls of notify_usage_exists in nova/compute/manager.py).
+ */
+export const usageFirst: ReadonlySet<string> = new Set(['rebuild_instance', 'prep_resize', 'revert_resize', 'finish_revert_resize', 'shelve_instance']);
+export const usageAfterStart: ReadonlySet<string> = new Set(['rescue_instance']);
+
 export const eventsOf = (rpc: string): readonly EventNames[] => byRpc[rpc] ?? [];
 
 /** A build gives these itself: its failures do not leave the method. */

@@ -8,14 +8,16 @@
  */
 import { wireFaultOf } from '../../lib/errors.js';
 import { parseInstanceUuid } from '../../lib/ids.js';
+import { toNovaMicroTime, toNovaTime } from '../../objects/index.js';
 import { createRedactor, type Logger } from '../../observe/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import type { Notification } from '../../rpc/index.js';
 import { faultText } from '../error-text.js';
-import type { EventNames } from './events.js';
+import type { AuditPeriod } from '../../lib/audit-period.js';
+import { usageAfterStart, usageFirst, type EventNames } from './events.js';
 import { factsOf, membersOf, neededAttributes, wireData, type Data, type Instance } from './facts.js';
 import { legacyPayload } from './legacy-payload.js';
-import { exceptionPayload, versionedPayload, volumeOf } from './versioned-payload.js';
+import { exceptionPayload, existsPayload, versionedPayload, volumeOf, type VersionedFacts } from './versioned-payload.js';
 
 export type Phase = 'start' | 'end' | 'error';
 
@@ -30,11 +32,15 @@ export interface Notifications {
   readonly isOn: boolean;
   /** About an instance; `error` belongs to the phase `error`. Never throws. */
   instance(subject: Subject, instance: Instance, event: EventNames, phase: Phase, error?: unknown): Promise<void>;
+  /**
+   * What there was of an instance in a period, for billing; without one: since the newest that is over. Whether it could be told. Never throws.
+   */
+  exists(subject: Subject, instance: Instance, period?: AuditPeriod): Promise<boolean>;
   /** An RPC method ended with an exception. Never throws. */
   exception(subject: Subject, error: unknown): void;
 }
 
-export const noNotifications: Notifications = { isOn: false, instance: async () => undefined, exception: () => undefined };
+export const noNotifications: Notifications = { isOn: false, instance: async () => undefined, exists: async () => true, exception: () => undefined };
 
 export interface NotificationDeps {
   readonly send: (notification: Notification) => void;
@@ -47,6 +53,8 @@ export interface NotificationDeps {
     /** `[notifications]bdms_in_notifications` */
     readonly hasBlockDevices: boolean;
   };
+  /** The audit period that has begun and is not over. */
+  readonly currentPeriod: () => AuditPeriod;
   /** Reads what is missing in an instance that came without it. */
   readonly load: (context: RequestContext, instance: Instance, attributes: readonly string[]) => Promise<void>;
   readonly blockDevices: (context: RequestContext, instance: Instance) => Promise<readonly Data[]>;
@@ -79,17 +87,34 @@ export function createNotifications(deps: NotificationDeps): Notifications {
     sendLegacy(subject, `compute.instance.${event.legacy}${event.isLegacyOnce === true ? '' : `.${phase}`}`, phase === 'error', payload);
   }
 
+  const factsFor = ({ context, args }: Subject, instance: Instance, more: Pick<VersionedFacts, 'fault' | 'blockDevices'>): VersionedFacts => ({
+    facts: factsOf(instance), request: { id: context.requestId, userId: context.userId, projectId: context.projectId }, hasShares: deps.hasShares(),
+    instanceName: deps.instanceName(instance), args, ...more,
+  });
+
   async function versioned(subject: Subject, instance: Instance, event: EventNames, phase: Phase, error: unknown): Promise<void> {
     const { context } = subject;
     const given = subject.args['block_device_mapping'] ?? subject.args['bdms'] ?? null;
     const blockDevices = event.payload === 'create' || event.action === 'delete' || event.action === 'shutdown' ? membersOf(given)
       : options.hasBlockDevices ? await deps.blockDevices(context, instance) : null;
-    const payload = versionedPayload(event.payload ?? 'action', {
-      facts: factsOf(instance), request: { id: context.requestId, userId: context.userId, projectId: context.projectId },
-      fault: phase === 'error' ? exceptionPayload(subject.rpc, describe(error)) : null, blockDevices, hasShares: deps.hasShares(),
-      instanceName: deps.instanceName(instance), args: subject.args,
-    });
-    sendVersioned(subject, `instance.${event.action}.${phase}`, phase === 'error', payload);
+    const fault = phase === 'error' ? exceptionPayload(subject.rpc, describe(error)) : null;
+    sendVersioned(subject, `instance.${event.action}.${phase}`, phase === 'error', versionedPayload(event.payload ?? 'action', factsFor(subject, instance, { fault, blockDevices })));
+  }
+
+  /** A rebuild tells of the image that was there until now, in the old form only, as Nova does. */
+  async function legacyExists(subject: Subject, instance: Instance, period: AuditPeriod): Promise<void> {
+    const { orig_image_ref: image, orig_sys_metadata: before } = subject.rpc === 'rebuild_instance' ? subject.args : {};
+    const facts = factsOf(instance);
+    const systemMetadata = before === undefined || before === null ? facts.systemMetadata : (before as Record<string, string>);
+    const more = { audit_period_beginning: pythonTime(period.begin), audit_period_ending: pythonTime(period.end) };
+    const imageUrl = await deps.imageUrl(typeof image === 'string' ? image : instance.maybe('image_ref') ?? '');
+    sendLegacy(subject, 'compute.instance.exists', false, legacyPayload({ ...facts, systemMetadata }, { imageUrl, hasAddresses: false, more }));
+  }
+
+  async function versionedExists(subject: Subject, instance: Instance, period: AuditPeriod): Promise<void> {
+    const blockDevices = options.hasBlockDevices ? await deps.blockDevices(subject.context, instance) : null;
+    const payload = existsPayload(factsFor(subject, instance, { fault: null, blockDevices }), { begin: toNovaTime(period.begin), end: toNovaTime(period.end) });
+    sendVersioned(subject, 'instance.exists', false, payload);
   }
 
   return {
@@ -104,6 +129,18 @@ export function createNotifications(deps: NotificationDeps): Notifications {
         log.warn({ err, instance: uuid, event: event.action, phase }, 'notification left out');
       }
     },
+    async exists(subject, instance, period = deps.currentPeriod()) {
+      const uuid = parseInstanceUuid(instance.get('uuid'));
+      try {
+        await deps.load(subject.context, instance, neededAttributes);
+        if (hasLegacy) await legacyExists(subject, instance, period);
+        if (hasVersioned) await versionedExists(subject, instance, period);
+        return true;
+      } catch (err) {
+        log.warn({ err, instance: uuid, event: 'exists' }, 'notification left out');
+        return false;
+      }
+    },
     exception(subject, error) {
       const fault = describe(error);
       if (hasLegacy) sendLegacy(subject, subject.rpc, true, { exception: fault.message, args: withoutPasswords(subject.args, (value) => redactor.value(value)) });
@@ -114,6 +151,9 @@ export function createNotifications(deps: NotificationDeps): Notifications {
 
 /** Old notifications that name the addresses too. */
 const withAddresses: ReadonlySet<string> = new Set(['create', 'finish_resize', 'rescue', 'unrescue', 'rebuild']);
+
+/** As str() of a datetime without a zone has it. */
+const pythonTime = (time: Date): string => toNovaMicroTime(time).replace('T', ' ').replace('.000000', '');
 
 /** What an old notification tells beside the instance. */
 function extrasOf({ args }: Subject, event: EventNames, phase: Phase): Data {
@@ -141,7 +181,9 @@ function withoutPasswords(args: Data, hide: (value: unknown) => unknown): unknow
 /** Runs `body` between the notifications of these events; rethrows what it threw. With notifications off it is `body` alone. */
 export async function notified<T>(notifications: Notifications, subject: Subject, instance: Instance, events: readonly EventNames[], body: () => Promise<T>): Promise<T> {
   if (!notifications.isOn) return body();
+  if (usageFirst.has(subject.rpc)) await notifications.exists(subject, instance);
   for (const event of events) await notifications.instance(subject, instance, event, 'start');
+  if (usageAfterStart.has(subject.rpc)) await notifications.exists(subject, instance);
   try {
     const result = await body();
     for (const event of [...events].reverse()) await notifications.instance(subject, instance, event, 'end');

@@ -85,6 +85,13 @@ export function versionedPayload(kind: PayloadKind, facts: VersionedFacts): Reco
   return payloadObject(name, `1.${minor + (facts.hasShares ? 1 : 0)}`, { ...instanceData(facts), ...more(facts) });
 }
 
+/** What there was of an instance in a period; times as in '2026-11-01T00:00:00Z'. */
+export function existsPayload(facts: VersionedFacts, period: { readonly begin: string; readonly end: string }): Record<string, unknown> {
+  const { fault: _fault, ...data } = instanceData(facts);
+  const auditPeriod = payloadObject('AuditPeriodPayload', '1.0', { audit_period_beginning: period.begin, audit_period_ending: period.end });
+  return payloadObject('InstanceExistsPayload', facts.hasShares ? '2.1' : '2.0', { ...data, audit_period: auditPeriod });
+}
+
 /** nova/notifications/objects/exception.py. No traceback: causes may hold what nobody may read (nova-contract 16), and they are in our log. */
 export const exceptionPayload = (rpc: string, fault: { readonly className: string; readonly message: string }): Record<string, unknown> =>
   payloadObject('ExceptionPayload', '1.1', {

@@ -1,15 +1,16 @@
-/** The steps of a rebuild that goes to a node of the server's checkpoint tree. The guest is down. */
+/** The steps that take a server to a node of its checkpoint tree, for a rebuild and for the operator. The guest is down. */
 import { parseInstanceUuid, type ImageId, type InstanceUuid, type OperationId } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
+import type { NovaObjectOf } from '../../objects/index.js';
 import type { CheckpointMemory, CheckpointNode, DiskRole } from '../../storage/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { rootBytesOf } from '../fetch-image.js';
 import { letDisksGo, plugVifs, restoreGuest, restoreStep } from '../machine-steps.js';
 import type { Operation } from '../operation.js';
 import { endRescue } from '../rescue/rescue-steps.js';
-import type { RebuildArguments } from './arguments.js';
 
-type Rebuild = Operation<RebuildArguments>;
+/** The operation that goes there; its id marks the disks that it puts in their place. */
+type Going = Pick<Operation<{ readonly instance: NovaObjectOf<'Instance'> }>, 'id' | 'args' | 'deps'>;
 
 /** Where a server goes: to the disks of a node, and to its memory if the guest is to go on from there. */
 export interface Return {
@@ -26,7 +27,7 @@ export interface Return {
  * With memory its save becomes the guest's own last, tied to the disks as they are then. Once it lies there the step is never done again: a guest may have gone on from
  * it and written to them.
  */
-export function restoreSteps(operation: Rebuild, { node, memory, images }: Return): readonly Step[] {
+export function restoreSteps(operation: Going, { node, memory, images }: Return): readonly Step[] {
   const { id, args: { instance }, deps } = operation;
   const { storage, driver } = deps;
   const uuid = parseInstanceUuid(instance.get('uuid'));
@@ -53,13 +54,13 @@ export function restoreSteps(operation: Rebuild, { node, memory, images }: Retur
 }
 
 /** What brings the guest up from the memory: it goes on, where a rebuild would start it. */
-export function goOnSteps({ args: { instance }, deps }: Rebuild): readonly Step[] {
+export function goOnSteps({ args: { instance }, deps }: Going): readonly Step[] {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   return [plugVifs(deps, uuid, () => deps.ports.cached(instance), () => undefined), restoreGuest(deps, uuid), letDisksGo(deps, uuid)];
 }
 
 /** What takes away the rest of a save that the guest has gone on from. */
-export async function forgetSteps({ args: { instance }, deps }: Rebuild): Promise<readonly Step[]> {
+export async function forgetSteps({ args: { instance }, deps }: Going): Promise<readonly Step[]> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   return [...((await deps.driver.hasSave(uuid)) ? [restoreGuest(deps, uuid)] : []), letDisksGo(deps, uuid)];
 }
@@ -72,10 +73,10 @@ const hasDisksOf = async ({ storage }: ComputeDeps, uuid: InstanceUuid, id: Oper
 const isLaidOut = async (deps: ComputeDeps, uuid: InstanceUuid, id: OperationId): Promise<boolean> => (await deps.driver.hasSave(uuid)) && hasDisksOf(deps, uuid, id);
 
 /**
- * Killed after the guest came up: one that runs on the new disk is the rebuilt one. One that went on from memory, gave its save up and ended since is as well: its disks
+ * Killed after the guest came up: one that runs on the new disk is the one that was wanted. One that went on from memory, gave its save up and ended since is as well: its disks
  * have been written to, and the memory goes with them no more.
  */
-export async function isRemade({ id, args: { instance }, deps }: Rebuild, memory: CheckpointMemory | null): Promise<boolean> {
+export async function isRemade({ id, args: { instance }, deps }: Going, memory: CheckpointMemory | null): Promise<boolean> {
   const uuid = parseInstanceUuid(instance.get('uuid'));
   if (!(await hasDisksOf(deps, uuid, id))) return false;
   if ((await deps.driver.state(uuid)).kind === 'running') return true;

@@ -7,6 +7,7 @@ import type { HostCapabilities } from '../../virt/index.js';
 import type { ImageProperties } from './image-properties.js';
 import { guestLimits, hasLimits } from './limits.js';
 import { extraSpecRules, machineRules, type Rule, type RuleFacts } from './rules.js';
+import { whyNotSuspendable } from './suspendable.js';
 import { chooseTopology } from './topology.js';
 
 export interface MachineRequest {
@@ -15,6 +16,8 @@ export interface MachineRequest {
   readonly properties: ImageProperties;
   readonly capabilities: HostCapabilities;
   readonly hasScreens: boolean;
+  /** Buses that the user chose for single disks. */
+  readonly diskBuses?: readonly (string | null)[];
 }
 
 /** A sentence naming the first thing that this host cannot give; null when it can give all. */
@@ -31,6 +34,8 @@ export function unsupportedMachine(request: MachineRequest): string | null {
     const reason = judge('flavor extra spec', name, value, ruleOfExtraSpec(name), request);
     if (reason !== null) return reason;
   }
+  const unsuspendable = whyNotSuspendable(extraSpecs, [properties['bhyve_disk_bus'] ?? properties['hw_disk_bus'], ...(request.diskBuses ?? [])], capabilities);
+  if (unsuspendable !== null) return unsuspendable;
   const topology = chooseTopology({ vcpus, extraSpecs, properties });
   if (typeof topology === 'string') return topology;
   const limits = guestLimits(extraSpecs, vcpus);

@@ -3,7 +3,7 @@
  * can, because the journal kept the message: the image that nobody will fill is deleted, and the user's action ends with an error instead of never.
  */
 import { AgentError } from '../../lib/errors.js';
-import { isUuid, parseImageId, parseInstanceUuid, type InstanceUuid } from '../../lib/ids.js';
+import { isUuid, parseImageId, type InstanceUuid } from '../../lib/ids.js';
 import type { JournalledOperation } from '../../journal/index.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { contextFromWire } from '../../rpc/context.js';
@@ -15,7 +15,7 @@ import { faultText } from '../error-text.js';
 import { saveStep } from '../machine-steps.js';
 import { saveState } from '../save-state.js';
 import { recordFault } from '../wrappers.js';
-import { bringBack, showIfLeftSaved } from './bring-back.js';
+import { comeBack } from './bring-back.js';
 import { dropUnfilledImage } from './make-image.js';
 import { dropParts } from './store-checkpoint.js';
 
@@ -58,18 +58,6 @@ async function settleImage(deps: ComputeDeps, operation: JournalledOperation, { 
   await deps.storage.dropSnapshot(instance, operation.id);
   await deps.journal.end(operation.id, 'undone');
   log.info({ wasUnfinished }, 'interrupted image settled');
-}
-
-/** A guest that cannot go on is a suspended server's, and its user is told so by the fault. */
-async function comeBack(deps: ComputeDeps, row: NovaObjectOf<'Instance'>): Promise<void> {
-  try {
-    await bringBack(deps, row);
-    return;
-  } catch (err) {
-    deps.log.error({ err, instance: row.get('uuid') }, 'guest did not go on after an interrupted checkpoint');
-    await recordFault(deps, deps.ownContext(), parseInstanceUuid(row.get('uuid')), err);
-  }
-  if (await showIfLeftSaved(deps, row)) await saveState(deps, deps.ownContext(), row, {});
 }
 
 async function endEvent(deps: ComputeDeps, operation: JournalledOperation, context: ReturnType<typeof contextFromWire>, isFailure: boolean): Promise<void> {

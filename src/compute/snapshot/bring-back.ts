@@ -8,7 +8,9 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { actAll, letDisksGo, plugVifs, restoreGuest, saveGuest } from '../machine-steps.js';
+import { saveState } from '../save-state.js';
 import { oldVmStateKey } from '../suspend-instance.js';
+import { recordFault } from '../wrappers.js';
 
 /** Finishes a save that was cut off, and lets the guest go on; one that runs is only cleaned up after. A guest that ended without a save stays off. Idempotent. */
 export async function bringBack(deps: ComputeDeps, instance: NovaObjectOf<'Instance'>): Promise<void> {
@@ -42,4 +44,16 @@ export async function showIfLeftSaved(deps: Pick<ComputeDeps, 'driver'>, instanc
   instance.set('power_state', await deps.driver.powerState(uuid));
   instance.set('system_metadata', { ...instance.get('system_metadata'), [oldVmStateKey]: vmStates.active });
   return true;
+}
+
+/** The same after a restart, for whom nobody waits: a guest that cannot go on is a suspended server's, and its user is told so by the fault. */
+export async function comeBack(deps: ComputeDeps, row: NovaObjectOf<'Instance'>): Promise<void> {
+  try {
+    await bringBack(deps, row);
+    return;
+  } catch (err) {
+    deps.log.error({ err, instance: row.get('uuid') }, 'guest did not go on after an interrupted checkpoint');
+    await recordFault(deps, deps.ownContext(), parseInstanceUuid(row.get('uuid')), err);
+  }
+  if (await showIfLeftSaved(deps, row)) await saveState(deps, deps.ownContext(), row, {});
 }

@@ -3,11 +3,12 @@
  * if that is wanted, and an image that stands for it, or has all of it (store-checkpoint.ts). Without its image a node is wanted by nobody, so it goes when the image cannot be filled.
  */
 import { parseInstanceUuid } from '../../lib/ids.js';
+import { runSteps } from '../../journal/index.js';
 import type { CheckpointNode } from '../../storage/index.js';
 import { checkpointIdOf, checkpointProperties, checkpointRefused, renderCheckpoint, type CheckpointWish } from '../checkpoint-image.js';
 import { dropCheckpoint } from '../drop-checkpoint.js';
 import { showIfLeftSaved } from './bring-back.js';
-import { keepCheckpoint, type KeptNode } from './keep-checkpoint.js';
+import { keepCheckpoint, type KeptNode, type NodeWork } from './keep-checkpoint.js';
 import { attributesOf, refuseUnquiesced, type ImageWork } from './make-image.js';
 import { storeCheckpoint } from './store-checkpoint.js';
 import { uploadDisk } from './upload-disk.js';
@@ -22,7 +23,7 @@ export async function makeCheckpoint(work: ImageWork, { kind, store }: Checkpoin
   await refuseTooMany(work);
   let kept: KeptNode;
   try {
-    kept = await keepCheckpoint(work, kind);
+    kept = await keepCheckpoint(nodeOf(work), kind);
     await (store === 'glance' ? storeCheckpoint(work, await nodeMade(work), kept.stopMs) : describeNode(work, await nodeMade(work), kept));
   } catch (error) {
     await dropNode(work);
@@ -33,6 +34,12 @@ export async function makeCheckpoint(work: ImageWork, { kind, store }: Checkpoin
   }
   log.info({ image, checkpoint: checkpointIdOf(image), kind, store, stopMs: kept.stopMs }, 'checkpoint made');
 }
+
+const nodeOf = ({ id, deps, instance, image, signal }: ImageWork): NodeWork => ({
+  deps, instance, checkpoint: checkpointIdOf(image), keeping: { keeper: 'nova', name: null },
+  run: (steps) => runSteps(deps.journal, id, steps, signal),
+  refused: (reason) => checkpointRefused(image, `${reason}; bhyve_checkpoint=disk makes one of the disks alone`),
+});
 
 async function refuseTooMany({ deps, instance, image }: ImageWork): Promise<void> {
   const { maxCheckpoints } = deps.options;

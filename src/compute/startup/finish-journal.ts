@@ -1,7 +1,7 @@
 /**
  * What the journal says was under way when the agent ended. An operation that never began is run as if its message came now. Of those
  * that began, a build is undone (the row becomes ERROR by the recovery table, as Nova does) unless its row says that it was through,
- * a snapshot or backup is given up (its moment has passed), and the others are run again: their steps look before they act.
+ * a snapshot or backup is given up (its moment has passed), what the operator had asked for is finished, and the others are run again: their steps look before they act.
  */
 import type { InstanceUuid, OperationId } from '../../lib/ids.js';
 import type { JournalledOperation } from '../../journal/index.js';
@@ -9,6 +9,7 @@ import { vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { WireMessage } from '../../rpc/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { removeFromMachine } from '../machine-steps.js';
+import { finishForOperator, isOperatorsOperation } from '../operator/finish.js';
 import { abandonImage } from '../snapshot/abandon-image.js';
 
 const buildRpc = 'build_and_run_instance';
@@ -25,18 +26,22 @@ export interface JournalPlan {
 const isMessage = (payload: unknown): payload is WireMessage => typeof payload === 'object' && payload !== null;
 
 /** Pure: what to do with each unfinished operation. */
-export function planJournal(unfinished: readonly JournalledOperation[]): JournalPlan & { readonly undo: readonly JournalledOperation[]; readonly abandon: readonly JournalledOperation[]; readonly close: readonly JournalledOperation[] } {
+export function planJournal(unfinished: readonly JournalledOperation[]): JournalPlan & Readonly<Record<'undo' | 'abandon' | 'finish' | 'close', readonly JournalledOperation[]>> {
   const isBegunBuild = (one: JournalledOperation): boolean => one.hasBegun && one.rpc === buildRpc;
   const undo = unfinished.filter(isBegunBuild);
   const isBegunImage = (one: JournalledOperation): boolean => one.hasBegun && imageRpcs.has(one.rpc) && isMessage(one.payload);
-  const rest = unfinished.filter((one) => !isBegunBuild(one) && !isBegunImage(one));
-  const again = rest.filter((one) => isMessage(one.payload));
+  const isBegunByOperator = (one: JournalledOperation): boolean => one.hasBegun && isOperatorsOperation(one);
+  const rest = unfinished.filter((one) => !isBegunBuild(one) && !isBegunImage(one) && !isBegunByOperator(one));
+  const isAgain = (one: JournalledOperation): boolean => isMessage(one.payload) && !isOperatorsOperation(one);
+  const again = rest.filter(isAgain);
+  const finish = unfinished.filter(isBegunByOperator);
   return {
     undo,
     abandon: unfinished.filter(isBegunImage),
-    close: rest.filter((one) => !isMessage(one.payload)), // our own work: whoever wanted it will want it again
+    finish,
+    close: rest.filter((one) => !isAgain(one)), // our own work, and what no operator waits for: whoever wanted it will want it again
     again: again.map((one) => ({ message: one.payload as WireMessage, instance: one.instance })),
-    instances: new Set(again.flatMap((one) => (one.instance === null ? [] : [one.instance]))),
+    instances: new Set([...again, ...finish].flatMap((one) => (one.instance === null ? [] : [one.instance]))),
     resumed: new Set(again.filter((one) => one.hasBegun).map((one) => one.id)),
   };
 }
@@ -66,6 +71,7 @@ export async function settleJournal(deps: ComputeDeps, plan: ReturnType<typeof p
       deps.log.error({ err, op, instance }, 'interrupted build not undone; kept for the next start');
     }
   }
+  for (const operation of plan.finish) await finishForOperator(deps, operation, operation.instance === null ? undefined : rows.get(operation.instance));
   for (const operation of plan.abandon) {
     try {
       await abandonImage(deps, operation, operation.instance === null ? undefined : rows.get(operation.instance));

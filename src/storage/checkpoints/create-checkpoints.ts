@@ -14,14 +14,16 @@ import { isUuid, parseInstanceUuid, type CheckpointId, type InstanceUuid } from 
 import { BRANCH, disks, type InstanceDisksDeps } from '../instance-disks.js';
 import { asProperties, markProperties, marksOf } from '../marks.js';
 import { completeReplacement, prepareReplacement } from '../replace-disk.js';
-import type { CheckpointNode, NodeStorage } from '../types.js';
+import type { CheckpointKeeping, CheckpointNode, NodeStorage } from '../types.js';
 import { nodesOf, readDiskTree, type DiskTree } from './disk-tree.js';
 import { tidy } from './tidy.js';
 
 type Checkpoints = Pick<NodeStorage, 'createCheckpoint' | 'checkpoints' | 'restoreCheckpoint' | 'deleteCheckpoint' | 'instancesWithCheckpoints' | 'tidyCheckpoints'>;
 
+const novas: CheckpointKeeping = { keeper: 'nova', name: null };
+
 export const createCheckpoints = (deps: InstanceDisksDeps): Checkpoints => ({
-  createCheckpoint: (instance, id, guest, memory = null) => createCheckpoint(deps, instance, id, { guest, memory }),
+  createCheckpoint: (instance, id, guest, memory = null, keeping = novas) => createCheckpoint(deps, instance, id, { guest, memory, ...keeping }),
   checkpoints: async (instance) => nodesOf(await readDiskTree(deps, instance)),
   restoreCheckpoint: (instance, id, madeFor) => restoreCheckpoint(deps, instance, id, madeFor),
   deleteCheckpoint: (instance, id) => deleteCheckpoint(deps, instance, id),
@@ -32,13 +34,16 @@ export const createCheckpoints = (deps: InstanceDisksDeps): Checkpoints => ({
 const rootSnapshotOf = (tree: DiskTree, id: CheckpointId): DiskTree['snapshots'][number] | undefined =>
   tree.snapshots.find((snapshot) => snapshot.role === 'root' && snapshot.checkpoint === id);
 
-type Made = Pick<CheckpointNode, 'guest' | 'memory'>;
+type Made = Pick<CheckpointNode, 'guest' | 'memory' | 'keeper' | 'name'>;
 
-async function createCheckpoint(deps: InstanceDisksDeps, instance: InstanceUuid, id: CheckpointId, { guest, memory }: Made): Promise<void> {
+async function createCheckpoint(deps: InstanceDisksDeps, instance: InstanceUuid, id: CheckpointId, { guest, memory, keeper, name }: Made): Promise<void> {
   if (rootSnapshotOf(await readDiskTree(deps, instance), id) !== undefined) return;
   const present = (await disks(deps, instance)).filter(({ role }) => role !== 'rescue');
   if (!present.some(({ role }) => role === 'root')) throw new AgentError('disk-missing', 'the instance has no root disk on this host', { details: { instance } });
-  const marks = asProperties({ kind: 'checkpoint', instance, checkpoint: id, at: deps.clock.now().toISOString(), guest, ...(memory === null ? {} : { memory: memory.sum, 'memory-bytes': String(memory.bytes) }) });
+  const marks = asProperties({
+    kind: 'checkpoint', instance, checkpoint: id, at: deps.clock.now().toISOString(), guest, ...(memory === null ? {} : { memory: memory.sum, 'memory-bytes': String(memory.bytes) }),
+    ...(keeper === 'nova' ? {} : { keeper }), ...(name === null ? {} : { name }),
+  });
   await deps.zfs.snapshotTogether(present.map(({ dataset }) => `${dataset}@ckpt-${id}`), marks);
 }
 

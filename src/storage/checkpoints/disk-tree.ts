@@ -92,6 +92,7 @@ export function nodesOf(tree: DiskTree): readonly CheckpointNode[] {
     return {
       id: root.checkpoint, parent: nearestNode(tree, root.disk, root), at: new Date(root.marks.at ?? 0), guest: root.marks.guest === 'off' ? 'off' : 'running', memory: memoryOf(root.marks),
       roles: parts.map(({ role }) => role), bytes: sum((part) => part.bytes), usedBytes: sum((part) => part.usedBytes), image: root.disk.image,
+      keeper: root.marks.keeper === 'operator' ? 'operator' : 'nova', name: root.marks.name ?? null,
       isCurrent: root.checkpoint === current,
     };
   });

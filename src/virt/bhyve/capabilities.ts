@@ -7,6 +7,7 @@ import type { Host, RunResult, ToolName } from '../../host/index.js';
 import type { HostCapabilities } from '../types.js';
 import { parseCpuFeatures } from './cpu-features.js';
 import { findFirmware } from './firmware.js';
+import { readSandbox, sandboxFinding, type SaveLocation } from './sandbox.js';
 
 type Finding = HostCapabilities['findings'][number];
 
@@ -14,6 +15,8 @@ export interface ProbeOptions {
   readonly firmwareDirs: readonly string[];
   /** Boot messages of the kernel, `/var/run/dmesg.boot`. */
   readonly bootMessagesPath: string;
+  /** Default auto. */
+  readonly saveLocation?: SaveLocation;
 }
 
 /** Looks at everything; throws only if the host cannot say what it is. `assertUsable` judges. */
@@ -44,10 +47,13 @@ export async function probeCapabilities(realHost: Host, options: ProbeOptions): 
   note('firmware', firmware?.code ?? 'none', firmware !== null,
     architecture === 'amd64' ? 'pkg install bhyve-firmware, or set [bhyve]firmware_dirs' : 'pkg install u-boot-bhyve-arm64, or set [bhyve]firmware_dirs');
   const cpuFeatures = await probeCpuFeatures(host, options.bootMessagesPath, architecture, note);
+  const hasSnapshot = await probeSnapshot(host, architecture, note);
+  const sandbox = hasSnapshot ? await readSandbox(host, options.saveLocation ?? 'auto') : 'unknown';
+  if (hasSnapshot) findings.push(sandboxFinding(sandbox));
   const cpuModel = (await host.sysctl('hw.model')) ?? 'unknown';
   return {
-    architecture, release, osReleaseDate, cpuModel, cpuVendor: vendorOf(architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
-    maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot: await probeSnapshot(host, architecture, note),
+    architecture, release, osReleaseDate, cpuModel, cpuVendor: await vendorOf(host, architecture, cpuModel), cpuFeatures, hasVmm, canVirtualize,
+    maxVcpusPerGuest: await probeMaxVcpus(host, note), deviceModels: devices, hasSnapshot, sandbox,
     hasLibvdsk: await probeLibvdsk(host, note),
     hasResourceLimits: await probeResourceLimits(host, note),
     // Neither help nor usage tells this one: the TCP back end came to the serial ports with 15.0.
@@ -192,8 +198,11 @@ async function probeCpuFeatures(host: Host, path: string, architecture: HostCapa
   return features;
 }
 
-function vendorOf(architecture: HostCapabilities['architecture'], model: string): HostCapabilities['cpuVendor'] {
+/** By its name; one that hides it (a host that is a virtual machine itself) by the kind of virtualization that it has: both trees are there on every amd64 host. */
+async function vendorOf(host: Host, architecture: HostCapabilities['architecture'], model: string): Promise<HostCapabilities['cpuVendor']> {
   if (architecture === 'arm64') return 'ARM';
   if (/intel/i.test(model)) return 'Intel';
-  return /amd|opteron|ryzen|epyc/i.test(model) ? 'AMD' : 'unknown';
+  if (/amd|opteron|ryzen|epyc/i.test(model)) return 'AMD';
+  if (Number(await host.sysctl('hw.vmm.vmx.initialized')) === 1) return 'Intel';
+  return Number((await host.sysctl('hw.vmm.svm.features')) ?? 0) !== 0 ? 'AMD' : 'unknown';
 }

@@ -23,6 +23,7 @@ import { pauseGuest, unpauseGuest } from './pause.js';
 import { isStopped } from './proof.js';
 import { readSaveRestore, withFinding } from './save-capability.js';
 import { readSaveIdentity, type SaveIdentity } from './save-identity.js';
+import type { SaveLocation } from './sandbox.js';
 import { createSaves } from './saves.js';
 import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
@@ -54,6 +55,10 @@ export interface BhyveDriverOptions {
   readonly serial?: SerialOptions | null;
   /** False: guests are not saved, whatever the host can do. Default true. */
   readonly mayRestore?: boolean;
+  /** True: nor are they where bhyve has no sandbox. Default false. */
+  readonly needsSandbox?: boolean;
+  /** Where bhyve writes saves: as its sandbox wants it, in the guest's folder, or beside its first disk. Default auto. */
+  readonly saveLocation?: SaveLocation;
   /** True: of the self-test. Default false. */
   readonly isTrial?: boolean;
 }
@@ -142,15 +147,23 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
   const recentIdentity = async (): Promise<SaveIdentity> =>
     (identityRead !== undefined && clock.monotonicMs() - identityRead.atMs < identityMs ? identityRead.identity : readIdentity());
 
+  /** What the operator says about saves on such a host; null: they are wanted. */
+  function whyUnwanted(): string | null {
+    if (options.mayRestore === false) return 'switched off by [bhyve] save_restore';
+    return options.needsSandbox === true && capabilities().sandbox === 'none' ? 'this bhyve has no sandbox, and [bhyve] save_restore = sandboxed' : null;
+  }
+
   /** The self-test may have been run since, by another process. */
   async function lookAtSelfTest(identity: () => Promise<SaveIdentity> = readIdentity): Promise<HostCapabilities> {
-    const saveRestore = await readSaveRestore(host, options.statePath, capabilities(), options.mayRestore ?? true, identity);
+    const saveRestore = await readSaveRestore(host, options.statePath, capabilities(), whyUnwanted(), identity);
     return (probed = { ...capabilities(), saveRestore });
   }
 
   return {
     async prepare() {
-      probed = await probeCapabilities(host, { firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot' });
+      probed = await probeCapabilities(host, {
+        firmwareDirs: options.firmwareDirs, bootMessagesPath: options.bootMessagesPath ?? '/var/run/dmesg.boot', saveLocation: options.saveLocation ?? 'auto',
+      });
       probed = withFinding(await lookAtSelfTest());
       assertUsable(probed);
       await host.files.makeDirectory(files.root, 0o700);

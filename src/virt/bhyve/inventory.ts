@@ -1,7 +1,7 @@
 /** The host as Nova and Placement see it. */
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
-import type { HostCapabilities, HostInventory } from '../types.js';
+import { canSaveNvme, type HostCapabilities, type HostInventory } from '../types.js';
 import { cpuTraits } from './cpu-features.js';
 
 const MiB = 1024 * 1024;
@@ -66,11 +66,15 @@ export function hostTraits(capabilities: HostCapabilities, hasScreens: boolean):
     'HW_ARCH_X86_64', 'COMPUTE_ARCH_X86_64', 'COMPUTE_FIRMWARE_UEFI',
     ...(capabilities.hasSnapshot ? ['CUSTOM_BHYVE_SNAPSHOT'] : []),
     ...(capabilities.hasLibvdsk ? ['CUSTOM_BHYVE_LIBVDSK'] : []),
-    ...saveTraits(capabilities.saveRestore),
+    ...saveTraits(capabilities),
     ...cpuTraits(capabilities.cpuFeatures),
   ].sort();
 }
 
-/** A guest that is to be suspended belongs on a host whose self-test has passed; one with two disks where bhyve saves each device, not each type. */
-const saveTraits = ({ status, family }: HostCapabilities['saveRestore']): string[] =>
-  (status !== 'ready' ? [] : ['CUSTOM_BHYVE_SAVE_RESTORE', ...(family === 'kern-structs' ? ['CUSTOM_BHYVE_SAVE_MULTI'] : [])]);
+/**
+ * A guest that is to be suspended belongs on a host whose self-test has passed; one with two disks where bhyve saves each device, not each type; one with an NVMe
+ * disk where the self-test had one. None of them where bhyve saves beside disks that are files only: servers have volumes of ZFS.
+ */
+const saveTraits = ({ saveRestore: saves, sandbox }: HostCapabilities): string[] => (saves.status !== 'ready' || sandbox === 'first-disk' ? [] : [
+  'CUSTOM_BHYVE_SAVE_RESTORE', ...(saves.family === 'kern-structs' ? ['CUSTOM_BHYVE_SAVE_MULTI'] : []), ...(canSaveNvme(saves) ? ['CUSTOM_BHYVE_SAVE_NVME'] : []),
+]);

@@ -13,6 +13,7 @@ import { isUuid, parseCheckpointId, type CheckpointId, type InstanceUuid } from 
 import type { CheckpointMemory, DiskEvidence } from '../../storage/index.js';
 import type { GuestFiles } from './guest-files.js';
 import type { LifecycleDeps } from './lifecycle.js';
+import { dropPartial } from './partial-save.js';
 import { manifestName, parseManifest, renderManifest, saveFiles } from './save-manifest.js';
 
 type Deps = Pick<LifecycleDeps, 'host' | 'files'>;
@@ -73,7 +74,8 @@ export async function putBackSave(deps: Deps, instance: InstanceUuid, checkpoint
   const folder = keptFolder(files, instance, checkpoint);
   const manifest = parseManifest(instance, await manifestIn(deps, folder));
   const { save, partialSave } = files.paths(instance);
-  await files.forget(instance, ['suspendMarker', 'partialSave', 'save']);
+  await dropPartial(deps, instance);
+  await files.forget(instance, ['suspendMarker', 'save']);
   await host.files.makeDirectory(partialSave, 0o700);
   await linkFiles(deps, saveFiles, folder, partialSave);
   await host.files.writeAtomic(`${partialSave}/${manifestName}`, renderManifest({ ...manifest, disks }));

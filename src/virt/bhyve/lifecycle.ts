@@ -6,6 +6,7 @@ import type { StopOptions } from '../types.js';
 import { cleanLeftovers, refuseStrangers } from './clean-up.js';
 import { refreshScreen, writeGuestFiles, type DefineDeps } from './define-guest.js';
 import { guestProcesses, observeGuest, vmmEntry, type Observation } from './observe-guest.js';
+import { dropPartial } from './partial-save.js';
 import { forceOff, pressPowerButton, waitForSupervisor, type PowerDeps } from './power.js';
 import { guestTitle } from './proof.js';
 import type { StoredVerdict } from './verdict.js';
@@ -75,7 +76,8 @@ export async function startGuest(deps: LifecycleDeps, instance: InstanceUuid, re
   const paths = deps.files.paths(instance);
   if (await deps.host.files.exists(paths.bhyveLog)) await deps.host.files.rename(paths.bhyveLog, `${paths.bhyveLog}.1`);
   await deps.host.files.makeDirectory(deps.files.events, 0o700);
-  await deps.files.forget(instance, ['verdict', 'suspendMarker', 'restore', 'partialSave']);
+  await dropPartial(deps, instance);
+  await deps.files.forget(instance, ['verdict', 'suspendMarker', 'restore']);
   if (restored !== null) await deps.host.files.writeAtomic(paths.restore, `${restored.save}\n`);
   await launchSupervisor(deps, instance);
   const timeoutMs = Math.max(deps.startTimeoutMs, restored?.timeoutMs ?? 0);
@@ -188,6 +190,7 @@ export async function destroyGuest(deps: LifecycleDeps, instance: InstanceUuid):
   const spec = await files.readSpec(instance);
   if (spec !== undefined) await stopGuest(deps, instance, { graceMs: 0, retryMs: 1000 });
   else refuseStrangers(instance, (await guestProcesses(deps, instance)).strangers);
+  await dropPartial(deps, instance);
   await host.files.remove(files.paths(instance).folder, files.root);
   await host.files.remove(`${files.events}/${instance}`, files.events);
 }

@@ -5,6 +5,7 @@
  *   saved ──checked──▶ started with -r ──up, and still up two seconds later──▶ running, save removed
  *                                   └──refused by bhyve, or ended at once──▶ off, save kept
  *
+ * An operator may have allowed a save of another host (allow-save.ts).
  * A guest that ran for a moment may have written to its disks: then the next attempt finds them changed and refuses, and a cold start is what is left.
  */
 import { AgentError, codeOf } from '../../lib/errors.js';
@@ -12,6 +13,7 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults } from '../../lib/nova-faults.js';
 import type { DiskEvidence } from '../../storage/index.js';
 import type { HypervisorDriver } from '../types.js';
+import { readAllowance, useUpAllowance } from './allow-save.js';
 import { checkSave } from './check-save.js';
 import { readStoredSpec } from './define-guest.js';
 import { putAway, settled, startGuest, type LifecycleDeps } from './lifecycle.js';
@@ -52,6 +54,7 @@ async function restore(deps: LifecycleDeps, instance: InstanceUuid, { disks, sig
     throw new AgentError('guest-start-failed', `bhyve ended right after it had restored the guest: ${await deps.files.lastWords(instance)}`);
   } catch (error) {
     if (codeOf(error) !== 'guest-start-failed') throw error;
+    await useUpAllowance(deps, instance);
     throw await fellBack(deps, instance, error);
   }
 }
@@ -83,7 +86,7 @@ async function checkedConfig(deps: LifecycleDeps, instance: InstanceUuid, disks:
     const manifest = parseManifest(instance, text);
     const changed = changedDisk(manifest.disks, disks);
     if (changed !== null) throw refusal('save-mismatch', `its ${changed} disk is not as it was when the guest was saved; a hard reboot starts it anew`);
-    return await checkSave(deps, instance, save, manifest, signal);
+    return await checkSave(deps, instance, { folder: save, manifest, allowance: await readAllowance(deps, save, text) }, signal);
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'save-damaged') throw error;
     throw new AgentError('save-damaged', 'its save is damaged', { cause: error, wire: novaFaults.instanceResumeFailure('its save is damaged; a hard reboot starts it anew') });

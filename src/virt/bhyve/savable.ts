@@ -1,11 +1,14 @@
 /** Whether a guest can be saved: asked before it is touched, because bhyve itself loses devices without a word or finds out when the guest has stopped. */
+import { dirname } from 'node:path';
 import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { whyUnsavable, type SavableDevice, type SaveExpectation } from '../saves/index.js';
+import { canSaveNvme } from '../types.js';
 import { readStoredSpec } from './define-guest.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import type { MachineSpec } from './machine-spec.js';
 import { observeGuest } from './observe-guest.js';
+import { besideFirstDisk } from './partial-save.js';
 import { isStopped } from './proof.js';
 
 const MiB = 1024n * 1024n;
@@ -46,17 +49,44 @@ export async function whyNotSavable(deps: LifecycleDeps, instance: InstanceUuid)
   const seen = await observeGuest(deps, instance);
   if (seen.kind === 'running' && isStopped(seen.process)) return 'the guest is paused: unpause it first';
   const devices = devicesIn(await configOf(deps, instance));
-  const lost = whyUnsavable(saveRestore.family, devices);
+  const lost = (await whyNvmeIsLost(deps, instance, devices)) ?? whyUnsavable(saveRestore.family, devices, saveRestore.models);
   if (lost !== null) return lost;
   const strange = devices.find(({ model }) => !saveRestore.models.includes(model));
   if (strange !== undefined) return `${strange.model} in slot ${strange.slot} was in no self-test of this host, so nobody knows whether it comes back`;
   return whyNoRoom(deps, instance);
 }
 
+/** NVMe is a matter of its own: no release saves it, some branches do. In words for the user, with the way out. */
+async function whyNvmeIsLost(deps: LifecycleDeps, instance: InstanceUuid, devices: readonly SavableDevice[]): Promise<string | null> {
+  const lost = canSaveNvme(deps.capabilities().saveRestore) ? undefined : devices.find(({ model }) => model === 'nvme');
+  if (lost === undefined) return null;
+  const { slots } = await readStoredSpec(deps.files, instance);
+  const key = Object.keys(slots.used).find((name) => slots.used[name] === lost.slot);
+  return `its ${key?.replace(/^disk:/, '') ?? 'NVMe'} disk (nvme in slot ${lost.slot}) would not come back: bhyve of this host does not save NVMe disks. `
+    + 'Rebuild the server from an image with bhyve_disk_bus=virtio, or put it on a host with the trait CUSTOM_BHYVE_SAVE_NVME';
+}
+
 async function whyNoRoom(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
   const { folder, partialSave } = deps.files.paths(instance);
-  if (`${partialSave}/ram.kern`.length > maxPathChars) return `the path of its save is longer than the ${maxPathChars} characters that bhyve takes: choose a shorter state_path`;
-  const needed = memoryBytesOf(await readStoredSpec(deps.files, instance)) + spareBytes;
-  const free = await deps.host.files.freeBytes(folder);
-  return free >= needed ? null : `saving it takes ${needed / MiB} MiB below state_path, and ${free / MiB} MiB are free`;
+  const spec = await readStoredSpec(deps.files, instance);
+  const beside = savesBesideDisk(deps) ? besideFirstDisk(deps, spec) : null;
+  if (beside !== null && 'why' in beside) return beside.why;
+  const place = beside?.folder ?? partialSave;
+  if (`${place}/ram.kern`.length > maxPathChars) return `the path of its save is longer than the ${maxPathChars} characters that bhyve takes: choose a shorter state_path`;
+  const needed = memoryBytesOf(spec) + spareBytes;
+  for (const [where, path] of [['below state_path', folder], ...(beside === null ? [] : [['beside its first disk', dirname(place)] as const])] as const) {
+    const free = await deps.host.files.freeBytes(path);
+    if (free < needed) return `saving it takes ${needed / MiB} MiB ${where}, and ${free / MiB} MiB are free`;
+  }
+  return null;
+}
+
+const savesBesideDisk = (deps: LifecycleDeps): boolean => deps.capabilities().sandbox === 'first-disk';
+
+/** Where bhyve is to write the save of a guest that can be saved; null: in the guest's folder. AgentError `guest-not-savable`. */
+export async function placeBesideDisk(deps: LifecycleDeps, instance: InstanceUuid): Promise<string | null> {
+  if (!savesBesideDisk(deps)) return null;
+  const beside = besideFirstDisk(deps, await readStoredSpec(deps.files, instance));
+  if ('why' in beside) throw new AgentError('guest-not-savable', beside.why);
+  return beside.folder;
 }

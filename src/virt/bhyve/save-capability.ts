@@ -11,7 +11,7 @@
 import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';
 import type { Host } from '../../host/index.js';
-import type { HostCapabilities } from '../types.js';
+import { canSaveNvme, type HostCapabilities } from '../types.js';
 import { saveIdentity, whyOtherHost, type SaveIdentity } from './save-identity.js';
 
 const resultSchema = z.object({
@@ -38,6 +38,9 @@ export function parseSelfTest(text: string): readonly SelfTestResult[] {
 
 export type SaveRestore = HostCapabilities['saveRestore'];
 
+/** AMD's part of the code is in every release, and nobody has vouched for it since its authors saw Linux guests freeze (D19495). */
+const untested = (cpuVendor: string): string => `no self-test has restored a guest here${cpuVendor === 'AMD' ? ', and on AMD processors it is experimental until one has' : ''}`;
+
 /** What the results say about this host. */
 export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdentity): SaveRestore {
   const none = { family: null, models: [] } as const;
@@ -46,22 +49,22 @@ export function judgeSelfTest(results: readonly SelfTestResult[], now: SaveIdent
   if (mine === undefined) {
     const other = latest[0];
     const since = other === undefined ? '' : `; the last self-test was with something else: ${whyOtherHost(other.host, now)}`;
-    return { status: 'untested', reason: `no self-test has restored a guest here${since}`, ...none };
+    return { status: 'untested', reason: `${untested(now.cpuVendor)}${since}`, ...none };
   }
   if (!mine.isGood) return { status: 'impossible', reason: `the self-test failed: ${mine.reason}`, ...none };
   return { status: 'ready', reason: `self-test passed on ${mine.at}`, family: mine.family, models: mine.models };
 }
 
-/** Reads the file, and has the host read by `identity` if there is a result to compare it with. A host that was built without, and one where the operator does not want it, are not asked further. */
+/** Reads the file, and has the host read by `identity` if there is a result to compare it with. A host that was built without, and one where the operator does not want it (`unwanted` says why), are not asked further. */
 export async function readSaveRestore(
-  host: Host, statePath: string, capabilities: HostCapabilities, isWanted: boolean, identity: () => Promise<SaveIdentity>,
+  host: Host, statePath: string, capabilities: HostCapabilities, unwanted: string | null, identity: () => Promise<SaveIdentity>,
 ): Promise<SaveRestore> {
   const impossible = (reason: string): SaveRestore => ({ status: 'impossible', reason, family: null, models: [] });
   if (!capabilities.hasSnapshot) return impossible('this FreeBSD is built without BHYVE_SNAPSHOT');
-  if (!isWanted) return impossible('switched off by [bhyve] save_restore');
+  if (unwanted !== null) return impossible(unwanted);
   try {
     const text = await host.files.readText(selfTestPath(statePath));
-    if (text === undefined) return { status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] };
+    if (text === undefined) return { status: 'untested', reason: untested(capabilities.cpuVendor), family: null, models: [] };
     return judgeSelfTest(parseSelfTest(text), await identity());
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
@@ -69,9 +72,16 @@ export async function readSaveRestore(
   }
 }
 
-/** The same with a line for `nova-bhyve check`. */
+function nvmeFinding({ saveRestore }: HostCapabilities): HostCapabilities['findings'][number] {
+  const isOk = canSaveNvme(saveRestore);
+  const advice = 'servers with an NVMe disk (image property bhyve_disk_bus=nvme) run here and are not suspended';
+  return { probe: 'NVMe disks in a save', answer: isOk ? 'came back in the self-test' : 'bhyve does not save them', isOk, advice: isOk ? null : advice };
+}
+
+/** The same with lines for `nova-bhyve check`. */
 export function withFinding(capabilities: HostCapabilities): HostCapabilities {
   const { status, reason } = capabilities.saveRestore;
   const advice = capabilities.hasSnapshot && status === 'untested' ? 'run nova-bhyve selftest save-restore; until it has passed, suspend is refused' : 'suspend and resume are refused';
-  return { ...capabilities, findings: [...capabilities.findings, { probe: 'suspend and resume', answer: reason, isOk: status === 'ready', advice: status === 'ready' ? null : advice }] };
+  const suspend = { probe: 'suspend and resume', answer: reason, isOk: status === 'ready', advice: status === 'ready' ? null : advice };
+  return { ...capabilities, findings: [...capabilities.findings, suspend, ...(status === 'ready' ? [nvmeFinding(capabilities)] : [])] };
 }

@@ -1,9 +1,11 @@
 /** The driver's methods about saved guests; the theory is in suspend-guest.ts, resume-guest.ts and kept-checkpoints.ts. */
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
+import { allowSave } from './allow-save.js';
 import { importKept, keptFiles, seal } from './carry-checkpoint.js';
 import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
+import { dropPartial } from './partial-save.js';
 import { resumeGuest } from './resume-guest.js';
 import { whyNotSavable } from './savable.js';
 import { hasSave, isSaving, suspendGuest } from './suspend-guest.js';
@@ -19,7 +21,12 @@ export interface SavesDeps {
   readonly closeConsole: (instance: InstanceUuid) => Promise<void>;
 }
 
-type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'dropSave'>;
+async function dropSave(lifecycle: LifecycleDeps, instance: InstanceUuid): Promise<void> {
+  await dropPartial(lifecycle, instance);
+  await lifecycle.files.forget(instance, ['save']);
+}
+
+type Saves = Pick<HypervisorDriver, 'whyNoSuspend' | 'suspend' | 'isSaving' | 'hasSave' | 'resume' | 'allowSave' | 'dropSave'>;
 
 export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
   const { lifecycle, withGuest } = deps;
@@ -37,7 +44,8 @@ export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
     isSaving: (instance) => isSaving(lifecycle, instance),
     hasSave: (instance) => hasSave(lifecycle, instance),
     resume: (instance, options) => withGuest(instance, async () => deps.noteRunning(instance, await resumeGuest(lifecycle, instance, options))),
-    dropSave: (instance) => withGuest(instance, () => lifecycle.files.forget(instance, ['save', 'partialSave'])),
+    allowSave: (instance) => withGuest(instance, () => allowSave(lifecycle, instance)),
+    dropSave: (instance) => withGuest(instance, () => dropSave(lifecycle, instance)),
     keepSave: (instance, checkpoint) => withGuest(instance, () => keepSave(lifecycle, instance, checkpoint)),
     keepVariables: (instance, checkpoint) => withGuest(instance, () => keepVariables(lifecycle, instance, checkpoint)),
     whyNoReturn: (instance, checkpoint, memory, signal) => whyNoReturn(lifecycle, instance, checkpoint, memory, signal),

@@ -18,7 +18,8 @@ import { isFromBoot } from './boot-id.js';
 import { readStoredSpec } from './define-guest.js';
 import { digestFile } from './digest-file.js';
 import { putAway, settled, type LifecycleDeps } from './lifecycle.js';
-import { expectationOf, whyNotSavable } from './savable.js';
+import { dropPartial, gather, makePartial } from './partial-save.js';
+import { expectationOf, placeBesideDisk, whyNotSavable } from './savable.js';
 import { readSaveIdentity } from './save-identity.js';
 import { manifestName, manifestVersion, renderManifest, saveFiles, type SaveManifest } from './save-manifest.js';
 import type { StoredVerdict } from './verdict.js';
@@ -63,15 +64,16 @@ async function requestSave(deps: LifecycleDeps, instance: InstanceUuid): Promise
   const { host, files } = deps;
   const paths = files.paths(instance);
   // Of an attempt that came to nothing, and of a time before the guest went on.
-  await files.forget(instance, ['suspendMarker', 'partialSave', 'save']);
+  await dropPartial(deps, instance);
+  await files.forget(instance, ['suspendMarker', 'save']);
   const why = await whyNotSavable(deps, instance);
   if (why !== null) throw new AgentError('guest-not-savable', why, { wire: novaFaults.instanceSuspendFailure(why) });
-  await host.files.makeDirectory(paths.partialSave, 0o700);
+  const place = await makePartial(deps, instance, await placeBesideDisk(deps, instance));
   await host.files.copy(paths.config, `${paths.partialSave}/bhyve.conf`, 0o600);
   await host.files.writeAtomic(paths.suspendMarker, await deps.boot());
   // An absolute path: 13 takes another one relative to bhyve's folder, 15 to bhyvectl's.
   try {
-    await host.run('bhyvectl', [`--vm=${instance}`, `--suspend=${paths.partialSave}/ram`], { okExits: 'any', timeoutMs: 60_000 });
+    await host.run('bhyvectl', [`--vm=${instance}`, `--suspend=${place}/ram`], { okExits: 'any', timeoutMs: 60_000 });
   } catch (err) {
     if (!(err instanceof AgentError)) throw err;
     deps.log.warn({ err, instance }, 'bhyvectl failed; what the guest does now decides'); // the request may have been sent
@@ -82,7 +84,7 @@ async function requestSave(deps: LifecycleDeps, instance: InstanceUuid): Promise
 async function withdraw(deps: LifecycleDeps, instance: InstanceUuid): Promise<boolean> {
   await deps.files.forget(instance, ['suspendMarker']);
   if ((await settled(deps, instance)).kind !== 'running') return false;
-  await deps.files.forget(instance, ['partialSave']);
+  await dropPartial(deps, instance);
   return true;
 }
 
@@ -103,7 +105,8 @@ async function completeSave(deps: LifecycleDeps, instance: InstanceUuid, options
   const verdict = await putAway(deps, instance, false);
   const faults = (await whyNoSave(deps, instance, verdict)) ?? (await faultsIn(deps, instance));
   if (Array.isArray(faults)) {
-    await deps.files.forget(instance, ['partialSave', 'suspendMarker']);
+    await dropPartial(deps, instance);
+    await deps.files.forget(instance, ['suspendMarker']);
     const what = 'it ended while it was being saved, and the save is not complete';
     if (verdict !== null) await deps.files.writeVerdict(instance, unsaved(verdict, what));
     throw suspendFailure(what, faults.join('; '));
@@ -128,7 +131,9 @@ const unsaved = (verdict: StoredVerdict, reason: string): StoredVerdict =>
   (verdict.exit === 0 || verdict.exit === 5 ? { ...verdict, exit: null, isSuspending: false, reason } : verdict);
 
 /** The save's description, or what is wrong with its files. */
-async function faultsIn({ host, files }: LifecycleDeps, instance: InstanceUuid): Promise<SaveMeta | string[]> {
+async function faultsIn(deps: LifecycleDeps, instance: InstanceUuid): Promise<SaveMeta | string[]> {
+  const { host, files } = deps;
+  await gather(deps, instance);
   const { partialSave } = files.paths(instance);
   const text = await host.files.readText(`${partialSave}/ram.meta`, maxMetaBytes);
   const config = await host.files.readText(`${partialSave}/bhyve.conf`);

@@ -13,6 +13,7 @@ import { readStoredSpec } from './define-guest.js';
 import { parseStats } from './diagnostics.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import { observeGuest } from './observe-guest.js';
+import { bhyveFiles, placeOf } from './partial-save.js';
 import { saveLimitMs } from './savable.js';
 
 const pollMs = 200;
@@ -25,10 +26,10 @@ const graceMs = 60_000;
 export type SaveOutcome = 'ended' | 'goes-on';
 
 /** Octets of the files that bhyve writes. */
-async function bytesWritten({ host, files }: LifecycleDeps, instance: InstanceUuid): Promise<bigint> {
-  const { partialSave } = files.paths(instance);
+async function bytesWritten(deps: LifecycleDeps, instance: InstanceUuid): Promise<bigint> {
+  const place = await placeOf(deps, instance);
   let sum = 0n;
-  for (const name of ['ram', 'ram.kern', 'ram.meta']) sum += (await host.files.sizeBytes(`${partialSave}/${name}`)) ?? 0n;
+  for (const name of bhyveFiles) sum += (await deps.host.files.sizeBytes(`${place}/${name}`)) ?? 0n;
   return sum;
 }
 

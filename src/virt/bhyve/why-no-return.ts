@@ -40,7 +40,7 @@ export async function whyNoReturn(deps: LifecycleDeps, instance: InstanceUuid, c
     const manifest = parseManifest(instance, text);
     const other = whyOtherMachine((await deps.host.files.readText(`${folder}/bhyve.conf`)) ?? '', await configOf(deps, instance));
     if (other !== null) return other;
-    await checkSave(deps, instance, folder, manifest, signal);
+    await checkSave(deps, instance, { folder, manifest, allowance: null }, signal);
     return null;
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;

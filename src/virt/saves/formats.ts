@@ -18,3 +18,12 @@ export const statelessModel = 'hostbridge';
 
 /** The model behind a type as FreeBSD 13 lists it: it has the aliases for a controller with one port as types of their own. */
 export const modelOfType = (type: string): string => (type === 'ahci-hd' || type === 'ahci-cd' ? 'ahci' : type);
+
+/**
+ * Octets of what is saved of every PCI device before its own state: name and address, interrupts, configuration space, base addresses (pci_emul.c of 13.2). A host
+ * bridge has nothing else, so its entry tells the number where it is listed.
+ */
+export const barePciBytes = 508n;
+
+/** The table of message interrupts, which is part of what is saved of any device: 16 octets for each of the 17 that an NVMe controller of bhyve has (pci_nvme.c: 16 queues and the administrator's). */
+export const nvmeInterruptBytes = 17n * 16n;

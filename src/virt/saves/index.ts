@@ -8,7 +8,7 @@
  *                  ▼                          └─ diffSaves ─────▶ what differs between two
  *               names the member's path
  *
- *   before the guest is touched:  whyUnsavable(family, devices) ──▶ null, or the device that would be lost
+ *   before the guest is touched:  whyUnsavable(family, devices, proven) ──▶ null, or the device that would be lost
  *
  * Three families, told apart by content, as neither the release nor a version number in the file decides (formats.ts has the names of each):
  *   structs       FreeBSD 13 and branches of that age. One entry per *type* of device: a second disk is lost, an unknown device is left out, both silently.

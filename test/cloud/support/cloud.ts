@@ -252,13 +252,35 @@ export interface InventoryView { readonly total: number; readonly reserved: numb
 
 function placementOf(admin: Session) {
   const base = `${endpoints.placement}/resource_providers`;
+  const usages = async (uuid: string): Promise<Record<string, number>> => (await admin.get<{ usages: Record<string, number> }>(`${base}/${uuid}/usages`)).usages;
+  const provider = async (name: string): Promise<{ uuid: string; generation: number } | null> =>
+    (await admin.get<{ resource_providers: { uuid: string; generation: number }[] }>(`${base}?name=${encodeURIComponent(name)}`)).resource_providers[0] ?? null;
+  const traits = async (uuid: string): Promise<string[]> => (await admin.get<{ traits: string[] }>(`${base}/${uuid}/traits`)).traits;
   return {
-    provider: async (name: string): Promise<{ uuid: string; generation: number } | null> =>
-      (await admin.get<{ resource_providers: { uuid: string; generation: number }[] }>(`${base}?name=${encodeURIComponent(name)}`)).resource_providers[0] ?? null,
+    provider, traits, usages,
+    /** Takes a trait and a class of resources of the operator's off a provider, which its agent may be changing at the same time. */
+    async takeOff(name: string, { trait, resource }: { readonly trait: string; readonly resource: string }): Promise<void> {
+      const { uuid } = (await provider(name))!;
+      await orNull(admin.remove(`${base}/${uuid}/inventories/${resource}`));
+      await until(60_000, () => `${trait} cannot be taken off ${name}: the provider is changed by others all the time`, async () => {
+        const { generation } = (await provider(name))!;
+        const left = (await traits(uuid)).filter((one) => one !== trait);
+        return admin.put(`${base}/${uuid}/traits`, { resource_provider_generation: generation, traits: left }).then(() => true, (err: unknown) => {
+          if (err instanceof RestError && err.status === 409) return false;
+          throw err;
+        });
+      });
+    },
     inventories: async (uuid: string): Promise<Record<string, InventoryView>> =>
       (await admin.get<{ inventories: Record<string, InventoryView> }>(`${base}/${uuid}/inventories`)).inventories,
-    traits: async (uuid: string): Promise<string[]> => (await admin.get<{ traits: string[] }>(`${base}/${uuid}/traits`)).traits,
-    usages: async (uuid: string): Promise<Record<string, number>> => (await admin.get<{ usages: Record<string, number> }>(`${base}/${uuid}/usages`)).usages,
+    /** What of a move is over is given back after its user reads that it is. */
+    waitUsages: (uuid: string, wanted: Readonly<Record<string, number>>): Promise<boolean> => {
+      let last: Record<string, number> = {};
+      return until(120_000, () => `Placement counts ${JSON.stringify(last)}; expected ${JSON.stringify(wanted)}`, async () => {
+        last = await usages(uuid);
+        return Object.entries(wanted).every(([name, count]) => last[name] === count);
+      }, 250);
+    },
     /** consumer → resources, on this provider */
     allocations: async (uuid: string): Promise<Record<string, { resources: Record<string, number> }>> =>
       (await admin.get<{ allocations: Record<string, { resources: Record<string, number> }> }>(`${base}/${uuid}/allocations`)).allocations,
@@ -297,6 +319,9 @@ const computeOf = (admin: Session) => ({
       await admin.remove(`${nova}/os-aggregates/${aggregate.id}`);
     }
   },
+  /** What hosts have told of the newest period that is over. */
+  usageAuditLog: async (): Promise<{ log: Record<string, { state: string; errors: number; message: string }> }> =>
+    (await admin.get<{ instance_usage_audit_logs: { log: Record<string, { state: string; errors: number; message: string }> } }>(`${nova}/os-instance_usage_audit_log`)).instance_usage_audit_logs,
   removeService: async (id: string): Promise<void> => { await orNull(admin.remove(`${nova}/os-services/${id}`)); },
   /** The hypervisors of a service host, with their details. */
   hypervisors: async (host: string): Promise<Hypervisor[]> =>

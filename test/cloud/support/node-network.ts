@@ -7,14 +7,16 @@ const inNode = (node: LabNode, argv: readonly string[], limitMs: number): Promis
   execFile('/usr/sbin/ip', ['netns', 'exec', node.netns, ...argv], { timeout: limitMs, encoding: 'utf8' }, (err, stdout) => resolve(err === null ? stdout : null));
 });
 
-/** Whether one echo comes back within a second, by the route to it or out of one interface. */
-export const pings = async (node: LabNode, target: string, from?: string): Promise<boolean> =>
-  (await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', ...(from === undefined ? [] : ['-I', from]), target], 3_000)) !== null;
+const ping = (node: LabNode, target: string, from?: string): Promise<string | null> =>
+  inNode(node, ['ping', '-n', '-c', '1', '-W', '1', ...(from === undefined ? [] : ['-I', from]), target], 3_000);
 
-/** ping's own line about the round trip, once an answer came. */
-export async function waitPing(node: LabNode, target: string, limitMs = 120_000): Promise<string> {
+/** Whether one echo comes back within a second: to show that nobody answers. One that should answer is given time by `waitPing`. */
+export const pings = async (node: LabNode, target: string, from?: string): Promise<boolean> => (await ping(node, target, from)) !== null;
+
+/** ping's own line about the round trip, once an answer came by the route to it or out of one interface. */
+export async function waitPing(node: LabNode, target: string, limitMs = 120_000, from?: string): Promise<string> {
   return until(limitMs, () => `${target} does not answer ping from ${node.name} within ${limitMs / 1000} s`, async () => {
-    const output = await inNode(node, ['ping', '-n', '-c', '1', '-W', '1', target], 3_000);
+    const output = await ping(node, target, from);
     return output?.split('\n').find((line) => line.includes('time=')) ?? null;
   }, 200);
 }

@@ -397,7 +397,7 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       }
     }, 600_000);
 
-    test('a disk that is replaced goes aside with its checkpoints; a node holds what its disks held, and knows whether a guest ran', async () => {
+    test('a disk that is replaced goes aside with its checkpoints; a node holds what its disks held, and knows whether a guest ran and who keeps it', async () => {
       const [first, second] = [parseCheckpointId('33333333-3333-4333-8333-333333333333'), parseCheckpointId('44444444-4444-4444-8444-444444444444')];
       await ensure();
       await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB), 'sata');
@@ -405,10 +405,11 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       await storage.createCheckpoint(ONE, first, 'running');
       await storage.createCheckpoint(ONE, first, 'off');
       await storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB), 'a-rebuild');
-      await storage.createCheckpoint(ONE, second, 'off');
+      await storage.createCheckpoint(ONE, second, 'off', null, { keeper: 'operator', name: 'before upgrade = #2' });
       const common = { parent: null, image: IMAGE, roles: expect.arrayContaining(['root', 'swap']) as string[] };
       expect(await storage.checkpoints(ONE)).toMatchObject([
-        { ...common, id: first, guest: 'running', isCurrent: false, bytes: BigInt(9 * MiB) }, { ...common, id: second, guest: 'off', isCurrent: true, bytes: BigInt(17 * MiB) },
+        { ...common, id: first, guest: 'running', isCurrent: false, bytes: BigInt(9 * MiB), keeper: 'nova', name: null },
+        { ...common, id: second, guest: 'off', isCurrent: true, bytes: BigInt(17 * MiB), keeper: 'operator', name: 'before upgrade = #2' },
       ]);
       await storage.restoreCheckpoint(ONE, first, 'a-restore');
       const root = (await storage.disks(ONE)).find(({ role }) => role === 'root')!;

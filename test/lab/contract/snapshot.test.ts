@@ -3,7 +3,8 @@
  * it ended; here it is started where the session had started it. Lists of files are looked at, not compared: sizes of `.kern` are the lab's own.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { until } from '../engine.js';
@@ -227,6 +228,18 @@ describe('the bhyve of 15', () => {
     expect(await guest.ended).toMatchObject({ code: 1, stderr: 'Failed to snapshot nvme@pci.0.4.0; ret=45\nFailed to snapshot device state.\n' });
   });
 
+  it('saves an NVMe controller with all that it has where there is code for it, and restores it', async () => {
+    await use('snapshot-15-nvme');
+    const machine = rom('4,nvme,/vms/d0.img');
+    const guest = await start(machine);
+    await place.run(['bhyvectl', '--vm=vm1', `--suspend=${folder}/s/su`]);
+    expect(await guest.ended).toMatchObject({ code: 5, stderr: '' });
+    expect(readFileSync(join(folder, 's/su.meta'), 'utf8')).toMatch(/"device": "nvme@pci\.0\.4\.0",\s+"size": 3964,/);
+    const restored = await start(restoreOf(machine));
+    await forceOff('vm1');
+    expect((await restored.ended).stdout).toContain('Resuming pci devs...\n');
+  });
+
   it('ends with 5, restores by address and refuses a machine with another device', async () => {
     const guest = await start(rom('2,virtio-blk,/vms/d0.img'));
     expect(await place.run(['bhyvectl', '--vm=vm1', '--suspend=/nosuch/su'])).toEqual({ code: 2, stdout: '', stderr: '' });
@@ -239,8 +252,23 @@ describe('the bhyve of 15', () => {
   });
 });
 
+describe('the bhyve of upb-capsicum', () => {
+  beforeEach(async () => use('upb-capsicum'));
+
+  it('writes beside the first disk and nowhere else', async () => {
+    const machine = rom('2,virtio-blk,/vms/d0.img');
+    const guest = await start(machine);
+    const outside = mkdtempSync(join(tmpdir(), 'lab-outside-'));
+    await place.run(['bhyvectl', '--vm=vm1', `--suspend=${outside}/su`]);
+    await place.run(['bhyvectl', '--vm=vm1', `--suspend=${folder}/s/su`]);
+    expect(await guest.ended).toMatchObject({ code: 0, stderr: expect.stringContaining('Failed to create checkpoint file: Not permitted in capability mode\n') as string });
+    expect([readdirSync(outside), readdirSync(join(folder, 's'))]).toEqual([[], ['su', 'su.kern', 'su.meta']]);
+    rmSync(outside, { recursive: true });
+  });
+});
+
 describe.each([
-  ['snapshot-14', ['su', 'su.kern', 'su.meta'], 'kern_structs'], ['upb-json', ['su', 'su.meta'], '"version": 2'],
+  ['snapshot-14', ['su', 'su.kern', 'su.meta'], 'kern_structs'], ['upb-zfs', ['su', 'su.kern', 'su.meta'], '"debug_name"'], ['upb-json', ['su', 'su.meta'], '"version": 2'],
 ] as const)('the bhyve of %s', (profile, files, word) => {
   beforeEach(async () => use(profile));
 

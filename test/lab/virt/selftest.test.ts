@@ -6,6 +6,7 @@ import { claimFolder } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { runSelfTest, type SelfTestReport } from '../../../src/virt/index.js';
 import { noMetrics } from '../../fakes/recording-log.js';
+import { waitClean } from '../leaks.js';
 import { createLabHost, type LabHost } from './lab-guest.js';
 import type { Profile } from '../node.js';
 
@@ -37,9 +38,25 @@ test('on 15 every device comes back but nvme, two of one model as well, and noth
   ]);
   expect(report.result).toMatchObject({ isGood: true, family: 'kern-structs' });
   expect(readdirSync(join(host.node.statePath, 'selftest'))).toEqual(['save-restore.json']);
-  expect(await host.node.leaks()).toEqual([]);
+  await waitClean(host.node);
   expect((await host.newDriver()).driver.capabilities.saveRestore).toMatchObject({ status: 'ready', family: 'kern-structs' });
-}, 400_000);
+}, 900_000);
+
+test('on a 15 with code for NVMe all of them come back, and that one is a capability of its own', async () => {
+  const { host, ...report } = await selfTestOn('snapshot-15-nvme');
+  expect(problemsOf(report)).toEqual([]);
+  const { driver } = await host.newDriver();
+  expect(driver.capabilities.saveRestore.models).toContain('nvme');
+  expect((await driver.inventory()).traits).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_SAVE_RESTORE', 'CUSTOM_BHYVE_SAVE_MULTI', 'CUSTOM_BHYVE_SAVE_NVME']));
+  expect(await host.node.leaks()).toEqual([]);
+}, 900_000);
+
+test('on a host whose bhyve writes beside the first disk only it passes with a disk in each guest, and NVMe is lost as on 13', async () => {
+  const { host, ...report } = await selfTestOn('upb-capsicum');
+  expect(problemsOf(report)).toEqual([expect.stringMatching(/^nvme: .*there is nothing of nvme/), expect.stringMatching(/^two virtio-blk/), expect.stringMatching(/^two virtio-net/)]);
+  expect(report.result).toMatchObject({ isGood: true, family: 'structs' });
+  expect(readdirSync(join(host.node.statePath, 'selftest'))).toEqual(['save-restore.json']);
+}, 900_000);
 
 test('on a stock 13.2, which saves and cannot restore, it says so and why', async () => {
   const { host, ...report } = await selfTestOn('snapshot-13.2-stock');
@@ -47,6 +64,6 @@ test('on a stock 13.2, which saves and cannot restore, it says so and why', asyn
   expect(report.trials).toHaveLength(1);
   expect(report.result).toMatchObject({ isGood: false, reason: expect.stringMatching(/vmx/) as string });
   expect(existsSync(join(host.node.statePath, 'selftest/guests'))).toBe(false);
-  expect(await host.node.leaks()).toEqual([]);
+  await waitClean(host.node);
   expect((await host.newDriver()).driver.capabilities.saveRestore.status).toBe('impossible');
 }, 200_000);

@@ -54,7 +54,7 @@ test('the table has the figures that were asked for, in the order of the goals, 
 });
 
 describe('figures are chosen', () => {
-  test.each([['ping', 6], ['rss-idle', 1], ['boots-at-once', 3], ['boot', 3]])('by %s', (only, count) => {
+  test.each([['ping', 6], ['rss-idle', 1], ['boots-at-once', 3], ['boot', 3], ['save', 9], ['save-resume', 3]])('by %s', (only, count) => {
     expect(chosenFigures(only, false)).toHaveLength(count);
   });
 

@@ -29,9 +29,9 @@ const disk = (instance: string): DiskInfo => ({ role: 'root', bus: null, dataset
 const node = (digit: number, parent: number | null, over: Partial<CheckpointNode> = {}): CheckpointNode => {
   const id = (at: number): CheckpointNode['id'] => parseCheckpointId(`cccccccc-0000-4000-8000-00000000000${at}`);
   const at = new Date(Date.now() - (10 - digit) * 86_400_000);
-  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, isCurrent: false, ...over };
+  return { id: id(digit), parent: parent === null ? null : id(parent), at, guest: 'running', memory: null, roles: ['root'], bytes: 10n * GiB, usedBytes: 3n << 20n, image: null, keeper: 'nova', name: null, isCurrent: false, ...over };
 };
-const tree = [node(1, null), node(2, 1), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
+const tree = [node(1, null), node(2, 1, { keeper: 'operator', name: 'before upgrade' }), node(3, 1, { isCurrent: true, guest: 'off' }), node(4, 2)];
 const operation: JournalledOperation = {
   id: parseOperationId('99999999-9999-4999-8999-999999999999'), messageId: 'm', rpc: 'reboot_instance', instance: running, requestId: 'req-7', payload: { auth: 'hush-hush' },
   acceptedAt: '2026-11-02T00:00:00Z', hasBegun: true, steps: new Map([['end-guest', 'done'], ['start-guest', 'begun']]), notes: { k: 'v' }, outcome: null, endedAt: null,
@@ -54,7 +54,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     driver: {
       prepare: async () => capabilities, capabilities, list: async () => [running, crashed], state: async (uuid) => states[uuid] ?? { kind: 'absent' },
       definition: async (uuid) => (uuid === running ? definition(running, 'instance-00000001') : uuid === crashed ? definition(crashed, 'instance-00000002') : undefined),
-      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], whyNoReturn: async () => null, ...driver,
+      slots: async () => ({ hostbridge: '0:0:0', root: '0:3:0' }), vncEndpoint: async (uuid) => (uuid === running ? { host: '127.0.0.1', port: 5901 } : null), kept: async () => [], whyNoReturn: async () => null, allowSave: async () => null, ...driver,
     },
     storage: {
       usage: async () => ({ totalBytes: 100n * GiB, availableBytes: 60n * GiB, usedBytes: 40n * GiB }),
@@ -109,24 +109,40 @@ describe('methods', () => {
   });
 });
 
+test('save allow says what the next resume overrides, once the host was looked at', async () => {
+  const asked: string[] = [];
+  const node = fakeNode({}, {
+    prepare: async () => { asked.push('prepared'); return capabilities; },
+    allowSave: async (uuid) => { asked.push(uuid); return 'the kernel'; },
+  });
+  const { code, out } = await run(withConfig('save', 'allow', '1111'), node);
+  expect([code, asked]).toEqual([0, ['prepared', running]]);
+  expect(out).toMatch(/next resume of 11111111-.* differs from when it was saved: the kernel\./);
+  expect(JSON.parse((await run(withConfig('save', 'allow', '1111', '--json'), node)).out)).toEqual({ uuid: running, overridden: 'the kernel' });
+  expect((await run(withConfig('save', 'allow', '1111'))).out).toMatch(/Nothing needs to be allowed/);
+  expect((await run(withConfig('save', 'allow', '9999'))).code).toBe(1);
+  const refused = await run(withConfig('save', 'allow', '1111'), fakeNode({}, { allowSave: () => Promise.reject(new AgentError('save-mismatch', 'another maker')) }));
+  expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('another maker')]);
+});
+
 describe('checkpoints of an instance', () => {
-  test('are drawn as a tree with where the disks are, their ages and what they hold alone', async () => {
+  test('are drawn as a tree with where the disks are, who keeps them, their ages and what they hold alone', async () => {
     const { code, out, closed } = await run(['checkpoint', 'tree', '1111', '--config-file', config]);
     const lines = out.split('\n').map((line) => line.replace(/ {2,}/g, ' | '));
     expect([code, closed]).toEqual([0, 1]);
     expect(lines).toEqual([
-      'CHECKPOINT | AGE | CONTENT | STATE | ONLY HERE | DISKS',
-      '└─ cccccccc-0000-4000-8000-000000000001 | 9 d | disk | crash-consistent | 3 MiB | 10 GiB',
-      ' | ├─ cccccccc-0000-4000-8000-000000000002 | 8 d | disk | crash-consistent | 3 MiB | 10 GiB',
-      ' | │ | └─ cccccccc-0000-4000-8000-000000000004 | 6 d | disk | crash-consistent | 3 MiB | 10 GiB',
-      ' | └─ cccccccc-0000-4000-8000-000000000003 | 7 d | disk | guest was off | 3 MiB | 10 GiB',
+      'CHECKPOINT | NAME | KEEPER | AGE | CONTENT | STATE | ONLY HERE | DISKS',
+      '└─ cccccccc-0000-4000-8000-000000000001 | - | nova | 9 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | ├─ cccccccc-0000-4000-8000-000000000002 | before upgrade | operator | 8 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | │ | └─ cccccccc-0000-4000-8000-000000000004 | - | nova | 6 d | disk | crash-consistent | 3 MiB | 10 GiB',
+      ' | └─ cccccccc-0000-4000-8000-000000000003 | - | nova | 7 d | disk | guest was off | 3 MiB | 10 GiB',
       ' | └─ (the disks as they are now)', '',
     ]);
   });
 
   test('are listed with parents and the current one, for programs too; none, and no such instance, are said in words', async () => {
     const { out } = await run(['checkpoint', 'list', running, '--config-file', config]);
-    expect(out.split('\n')[3]).toMatch(/^cccccccc-0000-4000-8000-000000000003 +cccccccc-0000-4000-8000-000000000001 +7 d .* current$/);
+    expect(out.split('\n')[3]).toMatch(/^cccccccc-0000-4000-8000-000000000003 +cccccccc-0000-4000-8000-000000000001 +- +nova +7 d .* current$/);
     const nodes = JSON.parse((await run(['checkpoint', 'list', running, '--json', '--config-file', config])).out) as unknown[];
     expect(nodes[3]).toMatchObject({ parent: 'cccccccc-0000-4000-8000-000000000002', isCurrent: false, usedBytes: 3 << 20 });
     const [top] = JSON.parse((await run(['checkpoint', 'tree', running, '--json', '--config-file', config])).out) as { children: { children: unknown[] }[] }[];
@@ -148,7 +164,7 @@ describe('checkpoints with memory', () => {
 
   test('show how large it is, and whether it is still there', async () => {
     const { out } = await run(['checkpoint', 'list', running, '--config-file', config], view());
-    expect(out.split('\n').map((line) => line.replace(/ {2,}/g, ' | ').split(' | ').slice(3, 5))).toEqual([
+    expect(out.split('\n').map((line) => line.replace(/ {2,}/g, ' | ').split(' | ').slice(5, 7))).toEqual([
       ['CONTENT', 'STATE'], ['full (65 MiB)', 'the guest goes on'], ['full (65 MiB)', 'crash-consistent: its memory is lost'], ['disk', 'crash-consistent'], [],
     ]);
     expect(JSON.parse((await run(['checkpoint', 'list', running, '--json', '--config-file', config], view())).out)).toMatchObject([{ hasFiles: true, memory: { bytes: 65 << 20 } }, { hasFiles: false }, { memory: null }]);
@@ -162,7 +178,7 @@ describe('checkpoints with memory', () => {
     const own = join(folder, 'own.conf');
     writeFileSync(own, readFileSync(config, 'utf8').replace('[DEFAULT]\n', `[DEFAULT]\nstate_path=${state}\n`));
     const show = (id: string) => run(['checkpoint', 'show', running, id, '--config-file', own], view());
-    expect(await show(full(1).id)).toMatchObject({ code: 0, closed: 1, out: expect.stringMatching(/^guest +vm1\nvCPUs +1\n/) as string });
+    expect(await show(full(1).id)).toMatchObject({ code: 0, closed: 1, out: expect.stringMatching(/^checkpoint +-\nkeeper +nova\n\nguest +vm1\nvCPUs +1\n/) as string });
     expect(await show(full(2).id)).toMatchObject({ code: 1, out: '', err: `The checkpoint ${full(2).id} has no memory any more.\n` });
     expect(await show(node(3, null).id)).toMatchObject({ code: 1, err: `The checkpoint ${node(3, null).id} has no memory.\n` });
     expect(await show('x')).toMatchObject({ code: 1, err: `This node has no checkpoint x of ${running}.\n` });
@@ -188,9 +204,9 @@ describe('checkpoint fsck', () => {
     const { code, out, err, closed } = await run(['checkpoint', 'fsck', '--config-file', config], view([full(1), full(2), node(3, null)], driver));
     expect([code, closed]).toEqual([1, 1]);
     expect(out.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
-      ['INSTANCE', 'CHECKPOINT', 'FOUND'],
-      [running, full(2).id, 'the guest could not go on from it: its memory is damaged: ram is not the file that was saved'],
-      [running, full(7).id, 'files of a checkpoint that is gone; the agent removes them'],
+      ['INSTANCE', 'CHECKPOINT', 'NAME', 'KEEPER', 'FOUND'],
+      [running, full(2).id, '-', 'nova', 'the guest could not go on from it: its memory is damaged: ram is not the file that was saved'],
+      [running, full(7).id, '-', '-', 'files of a checkpoint that is gone; the agent removes them'],
       [''],
     ]);
     expect(err.split('\n').filter((line) => line.includes('reading the memory'))).toHaveLength(2);
@@ -349,6 +365,8 @@ describe('check', () => {
     expect(out).toMatch(/limit +network +physnet1 uplink +em1 is absent/);
     expect(out).toContain('This host can: run guests, keep UEFI variables per guest, VNC consoles.');
     expect(out).toContain('It cannot: suspend and resume.');
+    const saving = { ...capabilities, saveRestore: { status: 'ready' as const, reason: '', family: 'kern-structs' as const, models: ['virtio-blk'] } };
+    expect((await run(withConfig('check'), fakeNode({}, { prepare: async () => saving, capabilities: saving }))).out).toContain('It cannot: suspend servers with NVMe disks.');
     expect(out).toContain('The agent can run here.');
     expect(out).not.toContain('hush');
   });

@@ -45,6 +45,17 @@ test('the machine, its names for disks and its tags follow the request, and the 
   expect(devices.map((device) => [device['nova_object.name'], dataOf(device)['tags']])).toEqual([['DiskMetadata', ['system']]]);
 });
 
+test('a flavor that wants servers which can be suspended is refused a single NVMe disk too, before anything is made', async () => {
+  const message = build({}, [{ source_type: 'image', boot_index: 0, volume_size: null }, { disk_bus: 'nvme' }]);
+  const flavor = (dataOf((message.args as Data)['instance'])['flavor'] as Data);
+  dataOf(flavor)['extra_specs'] = { 'trait:CUSTOM_BHYVE_SAVE_RESTORE': 'required' };
+  await node.receive(message);
+  await node.settled();
+  expect(row()).toMatchObject({ vm_state: 'error', task_state: null, host: null });
+  expect(String(node.rpc.faults[0]?.['message'])).toMatch(/does not save NVMe disks/);
+  expect([node.world.disks.size, node.world.folders.size]).toEqual([0, 0]);
+});
+
 test.each([
   [{ image_hw_disk_bus: 'ide' }, [], /image property hw_disk_bus=ide is not supported by this host \(it has: virtio, sata, nvme\)/],
   [{ image_hw_of_tomorrow: 'x' }, [], /hw_of_tomorrow=x/],

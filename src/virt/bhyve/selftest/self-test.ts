@@ -14,7 +14,7 @@ import { parseSelfTest, renderSelfTest, selfTestPath, type SelfTestResult } from
 import { readSaveIdentity } from '../save-identity.js';
 import { manifestName, parseManifest } from '../save-manifest.js';
 import { countingRom, tickWord } from './counting-rom.js';
-import { definitionOf, modelTrials, pairTrials, plainTrial, wholeTrial, type Trial } from './trials.js';
+import { definitionOf, modelTrials, pairTrials, plainTrial, wholeTrial, withDisk, type Trial } from './trials.js';
 
 export interface TrialResult {
   readonly title: string;
@@ -28,7 +28,7 @@ export interface SelfTestReport {
   readonly trials: readonly TrialResult[];
 }
 
-export type SelfTestOptions = Omit<BhyveDriverOptions, 'isTrial' | 'serial' | 'mayRestore'> & {
+export type SelfTestOptions = Omit<BhyveDriverOptions, 'isTrial' | 'serial' | 'mayRestore' | 'needsSandbox'> & {
   /** One line for each step, for whoever waits. */
   readonly note: (text: string) => void;
   readonly signal: AbortSignal;
@@ -48,6 +48,8 @@ interface Stage {
   readonly folder: string;
   readonly taps: readonly string[];
   readonly signal: AbortSignal;
+  /** Every guest needs a disk to be saved beside. */
+  readonly needsDisk: boolean;
 }
 
 /**
@@ -67,7 +69,7 @@ export async function runSelfTest(options: SelfTestOptions): Promise<SelfTestRep
       await removeLeft(driver);
       for (let count = 0; count < maxTaps; count += 1) taps.push((await host.run('ifconfig', ['tap', 'create'])).stdout.trim());
       for (let index = 0; index < maxTaps + 1; index += 1) await host.files.writeAtomic(diskOf(folder, index), new Uint8Array(diskBytes), 0o600);
-      const found = await tryAll({ driver, host, clock, folder, taps, signal }, options.note);
+      const found = await tryAll({ driver, host, clock, folder, taps, signal, needsDisk: driver.capabilities.sandbox === 'first-disk' }, options.note);
       const result: SelfTestResult = { ...found.verdict, at: clock.now().toISOString(), host: await readSaveIdentity(host, driver.capabilities) };
       await store(host, statePath, result);
       return { result, trials: found.trials };
@@ -120,13 +122,15 @@ async function tryAll(stage: Stage, note: (text: string) => void): Promise<Found
   const verdict = (isGood: boolean, reason: string, models: readonly string[] = []): Found => ({ verdict: { family: family ?? 'structs', models: [...models], isGood, reason }, trials });
   const lastReason = (): string => `${trials.at(-1)?.title ?? ''}: ${trials.at(-1)?.reason ?? ''}`;
 
-  if (!(await attempt(plainTrial))) return verdict(false, lastReason());
-  const models = new Set(plainTrial.models);
-  for (const trial of modelTrials) {
+  const fitted = (trial: Trial): Trial => (stage.needsDisk ? withDisk(trial) : trial);
+  const plain = fitted(plainTrial);
+  if (!(await attempt(plain))) return verdict(false, lastReason());
+  const models = new Set(plain.models);
+  for (const trial of modelTrials.map(fitted)) {
     if (!trial.models.every((model) => models.has(model) || stage.driver.capabilities.deviceModels.has(model))) skip(trial, 'this bhyve has no such device');
     else if (await attempt(trial)) for (const model of trial.models) models.add(model);
   }
-  for (const trial of pairTrials) {
+  for (const trial of pairTrials.map(fitted)) {
     if (family !== 'kern-structs') skip(trial, 'this bhyve saves only the first device of a model');
     else if (!trial.models.every((model) => models.has(model))) skip(trial, 'one of them was not restored');
     else if (!(await attempt(trial))) return verdict(false, lastReason());

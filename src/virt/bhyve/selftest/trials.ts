@@ -51,6 +51,10 @@ export function wholeTrial(models: ReadonlySet<string>, family: SaveFamily): Tri
   });
 }
 
+/** The same for a bhyve that can save a guest beside its first disk only. */
+export const withDisk = (trial: Trial): Trial =>
+  (trial.disks.length > 0 ? trial : { ...trial, title: `${trial.title}, with a disk`, models: [...trial.models, 'virtio-blk'], disks: ['virtio'] });
+
 /** Small, so that a trial is quick. */
 const memoryMiB = 16;
 const roles = ['root', 'eph0', 'eph1', 'eph2'] as const;

@@ -52,9 +52,9 @@ export function planDevice(plan: Plan, model: string, path: string, address: Add
 
 /**
  * QEMU cannot move a machine with an NVMe controller. 13 saves one that has it all the same and loses the controller silently: there, the guest gets a
- * virtio disk at the same address instead, to be lost. 15 refuses before QEMU is asked.
+ * virtio disk at the same address instead, to be lost; and so it does where NVMe is saved, to be moved. 15 refuses before QEMU is asked.
  */
-const nvmeModel = ({ node }: Plan): string => (node.facts.save === null || node.facts.save.family === 'kern-structs' ? 'nvme' : 'virtio-blk-pci');
+const nvmeModel = ({ node: { facts: { save } } }: Plan): string => (save === null || (save.family === 'kern-structs' && !save.savesNvme) ? 'nvme' : 'virtio-blk-pci');
 
 interface Device {
   readonly plan: Plan;

@@ -3,7 +3,7 @@
  * goes on. `.meta` is a buffered stream in life: here too it stays empty until everything else is written, and is cut where the save failed.
  */
 import { type FileHandle, open } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Machine } from './bhyve-machine.js';
 import type { Plan } from './bhyve-plan.js';
 import { checkpointDisks } from './libvdsk.js';
@@ -38,6 +38,7 @@ export async function saveGuest(plan: Plan, machine: Machine, folder: string, re
   const opened: FileHandle[] = [];
   let isDone = false;
   try {
+    refuseBeyondSandbox(plan, path);
     const files = await openFiles(plan, path, opened);
     await machine.command('stop');
     err(absentTypes(save, plan.devices, 'pause'));
@@ -52,6 +53,14 @@ export async function saveGuest(plan: Plan, machine: Machine, folder: string, re
   }
   if (!isDone) await machine.command('cont');
   return isDone;
+}
+
+/** UPB's Capsicum: openat below the folder of the first disk, and nothing else. */
+function refuseBeyondSandbox(plan: Plan, path: string): void {
+  if (plan.node.facts.save!.sandbox !== 'first-disk') return;
+  const disk = plan.devices.map(({ bus, slot, func }) => `pci.${bus}.${slot}.${func}`)
+    .flatMap((at) => plan.config.expanded(`${at}.path`) ?? plan.config.expanded(`${at}.port.0.path`) ?? [])[0];
+  if (disk === undefined || !path.startsWith(`${dirname(disk)}/`)) throw new SaveFailure('Failed to create checkpoint file: Not permitted in capability mode\n');
 }
 
 async function openFiles(plan: Plan, path: string, opened: FileHandle[]): Promise<SaveFiles> {

@@ -3,10 +3,11 @@
  * transcripts in test/samples/freebsd-13.2 show (minus BHYVE_SNAPSHOT); stock-15 follows the sources and manuals of 15.1.
  * snapshot-13.2-stock is the recorded host itself, which saves and refuses to restore; snapshot-13.2 is the same without the one
  * struct that it stumbles over (both recorded); snapshot-14 and -15 follow the sources; upb-json is UPB's branch with its typed JSON;
- * libvdsk is UPB's bhyve of 2021 that opens qcow2 disks.
+ * upb-zfs is UPB's branch for checkpoints by ZFS, whose daemon nobody has found and which is not here; upb-capsicum is their sandboxed bhyve, which writes beside the first disk;
+ * libvdsk is UPB's bhyve of 2021 that opens qcow2 disks; snapshot-15-nvme is a 15 with code for saving NVMe controllers, as UPB's students and the 5BSD fork have it.
  * To add one: a name here, its facts, and where its texts differ, texts.ts.
  */
-export const profiles = ['stock-13.2', 'stock-15', 'snapshot-13.2', 'snapshot-13.2-stock', 'snapshot-14', 'snapshot-15', 'upb-json', 'libvdsk'] as const;
+export const profiles = ['stock-13.2', 'stock-15', 'snapshot-13.2', 'snapshot-13.2-stock', 'snapshot-14', 'snapshot-15', 'snapshot-15-nvme', 'upb-json', 'upb-zfs', 'upb-capsicum', 'libvdsk'] as const;
 export type Profile = (typeof profiles)[number];
 
 export const isProfile = (text: string): text is Profile => (profiles as readonly string[]).includes(text);
@@ -25,6 +26,10 @@ export interface SaveFacts {
   readonly opensFolder: boolean;
   /** Saved state of a frame buffer: its memory and some registers. */
   readonly screenBytes: number;
+  /** An NVMe controller has code for saving. */
+  readonly savesNvme: boolean;
+  /** Capsicum: none; with the folder that bhyvectl opened; with that of the first disk. The program of bhyve holds the words by which that is told. */
+  readonly sandbox: 'none' | 'folder' | 'first-disk';
   /** How bhyve ends the lines about its progress. */
   readonly lineEnd: '\r\n' | '\n';
 }
@@ -61,8 +66,10 @@ const stock15: ProfileFacts = {
   save: null, hasLibvdsk: false, hasVmmctl: true, hasTopLevelBootrom: true, hasTcpConsole: true, acpiByDefault: true, hasZfsJson: true, hasBootId: true,
 };
 
-const save13: SaveFacts = { family: 'structs', suspendCode: 0, requestCode: 64, hasVmx: false, opensFolder: false, screenBytes: 16_777_668, lineEnd: '\r\n' };
-const save14: SaveFacts = { ...save13, family: 'kern-structs', requestCode: 0, opensFolder: true };
+const save13: SaveFacts = { family: 'structs', suspendCode: 0, requestCode: 64, hasVmx: false, opensFolder: false, screenBytes: 16_777_668, savesNvme: false, sandbox: 'none', lineEnd: '\r\n' };
+const save14: SaveFacts = { ...save13, family: 'kern-structs', requestCode: 0, opensFolder: true, sandbox: 'folder' };
+
+const save15: SaveFacts = { ...save14, suspendCode: 5, screenBytes: 33_554_884, lineEnd: '\n' };
 
 const facts: Readonly<Record<Profile, ProfileFacts>> = {
   'stock-13.2': stock13,
@@ -70,8 +77,11 @@ const facts: Readonly<Record<Profile, ProfileFacts>> = {
   'snapshot-13.2': { ...stock13, save: save13 },
   'snapshot-13.2-stock': { ...stock13, save: { ...save13, hasVmx: true } },
   'snapshot-14': { ...stock14, save: save14 },
-  'snapshot-15': { ...stock15, save: { ...save14, suspendCode: 5, screenBytes: 33_554_884, lineEnd: '\n' } },
+  'snapshot-15': { ...stock15, save: save15 },
+  'snapshot-15-nvme': { ...stock15, save: { ...save15, savesNvme: true } },
   'upb-json': { ...stock13, save: { ...save13, family: 'upb-json', requestCode: 0 } },
+  'upb-zfs': { ...stock13, save: { ...save13, requestCode: 0 } },
+  'upb-capsicum': { ...stock13, save: { ...save13, requestCode: 0, sandbox: 'first-disk' } },
   libvdsk: { ...stock13, save: save13, hasLibvdsk: true },
 };
 

@@ -29,7 +29,7 @@ export const kernelEntries = (save: SaveFacts, cpus: number): SaveEntry[] =>
 export const savedTypes: readonly string[] = ['atkbdc', 'virtio-net', 'virtio-blk', 'virtio-rnd', 'lpc', 'fbuf', 'xhci', 'e1000', 'ahci', 'ahci-hd', 'ahci-cd'];
 const pausedTypes: readonly string[] = ['virtio-net', 'virtio-blk', 'ahci', 'ahci-hd', 'ahci-cd'];
 
-const deviceBytes: Readonly<Record<string, number>> = { atkbdc: 141, hostbridge: 508, 'virtio-net': 613, 'virtio-blk': 619, 'virtio-rnd': 538, lpc: 620, xhci: 1077, e1000: 2190, ahci: 1612 };
+const deviceBytes: Readonly<Record<string, number>> = { atkbdc: 141, hostbridge: 508, 'virtio-net': 613, 'virtio-blk': 619, 'virtio-rnd': 538, lpc: 620, xhci: 1077, e1000: 2190, ahci: 1612, nvme: 3964 };
 /** Models with code for saving in 14 and 15. */
 const savableModels: readonly string[] = ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'virtio-rnd', 'ahci', 'e1000', 'fbuf', 'xhci'];
 const [EFAULT, ENOTSUP] = [14, 45];
@@ -53,7 +53,7 @@ export function deviceEntries(save: SaveFacts, devices: readonly PciDevice[], mo
     const bytes = model === 'fbuf' ? save.screenBytes : (deviceBytes[model] ?? 0);
     if (model === moment.unsavableModel) return { name, bytes: 0, errno: ENOTSUP };
     if (model === 'ahci' && !moment.hasAhciPorts) return { name, bytes: 0, errno: EFAULT };
-    return isOfTypeList(save) || model === 'atkbdc' || savableModels.includes(model) ? { name, bytes } : { name, bytes: 0, errno: ENOTSUP };
+    return isOfTypeList(save) || model === 'atkbdc' || savableModels.includes(model) || (model === 'nvme' && save.savesNvme) ? { name, bytes } : { name, bytes: 0, errno: ENOTSUP };
   };
   const has = (type: string): boolean => type === 'atkbdc' || devices.some(({ model }) => model === type);
   const all = isOfTypeList(save)

@@ -9,7 +9,7 @@ const zed = profileNamed('zed');
 const models = { deviceModels: new Set(['virtio-blk', 'virtio-net', 'ahci', 'nvme', 'e1000', 'virtio-rnd']) };
 const shape = (properties: Record<string, string> = {}, extraSpecs: Record<string, string> = {}, vcpus = 1): ReturnType<typeof machineShape> =>
   machineShape({ vcpus, extraSpecs, properties, capabilities: models });
-const unsupported = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}, hasScreens = true, host = { ...capabilities, ...models }): string | null =>
+const unsupported = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}, hasScreens = true, host: typeof capabilities = { ...capabilities, ...models }): string | null =>
   unsupportedMachine({ flavor: createObject(zed, 'Flavor', { vcpus: 1, memory_mb: 64, root_gb: 1, ephemeral_gb: 0, swap: 0, extra_specs: extraSpecs }), properties, capabilities: host, hasScreens });
 
 describe('the shape of a machine', () => {
@@ -59,6 +59,20 @@ describe('what this host cannot give is named', () => {
   test('and what is not the machine’s business is let be', () => {
     expect(unsupported({ os_distro: 'debian', my_own: 'x', hw_qemu_guest_agent: 'yes', hw_boot_menu: 'false', base_image_ref: 'i', min_disk: '0' },
       { 'trait:CUSTOM_X': 'required', 'resources:VCPU': '2', 'hw:cpu_policy': 'shared', 'aggregate_instance_extra_specs:ssd': 'true', colour: 'green' })).toBeNull();
+  });
+
+  test('a flavor that wants servers which can be suspended does not get NVMe where that is not saved', () => {
+    const wish = { 'trait:CUSTOM_BHYVE_SAVE_RESTORE': 'required' };
+    const on = (models: readonly string[]): typeof capabilities => ({ ...capabilities, deviceModels: new Set(['virtio-blk', 'nvme']), saveRestore: { status: 'ready', reason: '', family: 'kern-structs', models } });
+    const [without, having] = [on(['virtio-blk']), on(['virtio-blk', 'nvme'])];
+    for (const image of [{ hw_disk_bus: 'nvme' }, { bhyve_disk_bus: 'NVMe' }]) {
+      expect(unsupported(image, wish, true, without)).toMatch(/wants a server that can be suspended .*does not save NVMe disks: use virtio or sata disks/);
+      expect(unsupported(image, wish, true, having)).toBeNull();
+      expect(unsupported(image, {}, true, without)).toBeNull();
+      expect(unsupported(image, { 'trait:CUSTOM_BHYVE_SAVE_RESTORE': 'forbidden' }, true, without)).toBeNull();
+    }
+    expect(unsupported({ bhyve_disk_bus: 'virtio', hw_disk_bus: 'nvme' }, wish, true, without)).toBeNull();
+    expect(unsupported({}, wish, true, without)).toBeNull();
   });
 
   test('a bus, a card or a screen that this very host does not have is refused, and one that it has is not', () => {

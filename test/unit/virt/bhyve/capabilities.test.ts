@@ -28,6 +28,17 @@ test('a 13.2 host with AMD is usable, takes the LPC boot ROM and has no save and
   });
 });
 
+test('a processor that hides its maker is told by the virtualization that it has', async () => {
+  const host = newHost();
+  const vendor = async (): Promise<string> => (await probeCapabilities(host, options)).cpuVendor;
+  host.sysctls.set('hw.model', 'QEMU Virtual CPU version 2.5+');
+  expect(await vendor()).toBe('AMD');
+  host.sysctls.set('hw.vmm.svm.features', '0');
+  expect(await vendor()).toBe('unknown');
+  host.sysctls.set('hw.vmm.vmx.initialized', '1');
+  expect(await vendor()).toBe('Intel');
+});
+
 test('a bhyve that puts the boot ROM at the top is found out, not guessed from the release', async () => {
   const host = newHost();
   host.answers.set('bhyve -l bootrom,/nonexistent -o config.dump=1 nova-bhyve-probe', { code: 1, stdout: 'bootrom=/nonexistent\nname=x\n', stderr: '' });

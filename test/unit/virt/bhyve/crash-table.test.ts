@@ -78,13 +78,13 @@ const isOff = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> =
 };
 
 /** A guest on a host that has shown that it can save; the story knows what the guest remembers. */
-const savableGuest = async (driver: HypervisorDriver, host: BhyveHost): Promise<void> => {
+const savableGuest = async (driver: HypervisorDriver, host: BhyveHost, changes: Parameters<typeof guestDefinition>[0] = {}): Promise<void> => {
   host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: '[--suspend=<filename>]\n' });
   const identity = await readSaveIdentity(host, { cpuModel: 'AMD EPYC Processor', cpuVendor: 'AMD', release: '13.2-RELEASE' });
   const models = ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci', 'fbuf', 'xhci'];
   host.outside.put(`${statePath}/selftest/save-restore.json`, renderSelfTest([{ at: '2026-11-23T03:00:00.000Z', host: identity, family: 'kern-structs', models, isGood: true, reason: '' }]));
   await driver.prepare();
-  await driver.define(guestDefinition({ memoryMiB: 1 }));
+  await driver.define(guestDefinition({ memoryMiB: 1, ...changes }));
   await driver.start(instanceA);
   host.guest(instanceA)!.memory = 'what it counted';
 };
@@ -120,6 +120,27 @@ const stories: Readonly<Record<string, Story>> = {
   },
   suspend: { before: savableGuest, act: saved, after: isSaved },
   'suspend on a bhyve that ends with 0': { before: async (driver, host) => { host.saves.exit = 0; await savableGuest(driver, host); }, act: saved, after: isSaved },
+  'suspend where bhyve writes beside the first disk only': {
+    before: async (driver, host) => {
+      host.outside.put('/usr/sbin/bhyve', 'ELF cap_enter');
+      host.saves.isConfined = true;
+      await savableGuest(driver, host, { disks: [{ role: 'root', path: '/tank/disks/root.qcow2', serial: 'a', bus: 'sata', kind: 'disk' }], configDrive: null });
+    },
+    act: saved,
+    after: async (driver, host) => {
+      expect(host.outside.paths().filter((path) => path.includes('.saving'))).toEqual([]);
+      await isSaved(driver, host);
+    },
+  },
+  'resume after a patch, which the operator has allowed': {
+    before: async (driver, host) => {
+      await savableGuest(driver, host);
+      await saved(driver);
+      host.sysctls.set('kern.version', 'patched');
+      expect(await driver.allowSave(instanceA)).toBe('the kernel');
+    },
+    act: restored, after: remembers,
+  },
   resume: { before: async (driver, host) => { await savableGuest(driver, host); await saved(driver); }, act: restored, after: remembers },
   destroy: {
     before: startedGuest, act: (driver) => driver.destroy(instanceA),

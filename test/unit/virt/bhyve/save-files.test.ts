@@ -11,6 +11,7 @@ import { instanceA, instanceB } from '../../../fakes/guest-definition.js';
 import { createVirtualClock } from '../../../fakes/virtual-clock.js';
 
 const here: SaveIdentity = { cpuModel: 'AMD EPYC', cpuVendor: 'AMD', release: '15.1-RELEASE', bhyve: 'b1', kernel: 'k1' };
+const onIntel: SaveIdentity = { ...here, cpuModel: 'Intel Xeon', cpuVendor: 'Intel' };
 const result = (over: Partial<SelfTestResult> = {}): SelfTestResult => ({
   at: '2026-11-23T03:00:00.000Z', host: here, family: 'kern-structs', models: ['virtio-blk'], isGood: true, reason: '', ...over,
 });
@@ -32,8 +33,16 @@ describe('the self-test', () => {
   });
 
   test('without one for this host nothing is known, and what differs is named', () => {
-    expect(judgeSelfTest([], here)).toEqual({ status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] });
+    expect(judgeSelfTest([], onIntel)).toEqual({ status: 'untested', reason: 'no self-test has restored a guest here', family: null, models: [] });
     expect(judgeSelfTest([result({ host: { ...here, kernel: 'k2' } })], here)).toMatchObject({ status: 'untested', reason: expect.stringContaining('the kernel') as unknown });
+  });
+
+  test("one on another maker's processor says nothing about this one; on AMD it stays experimental until one has passed there", () => {
+    const passedOnIntel = result({ host: onIntel });
+    expect(judgeSelfTest([passedOnIntel], onIntel).status).toBe('ready');
+    expect(judgeSelfTest([passedOnIntel], here)).toMatchObject({ status: 'untested', reason: expect.stringMatching(/on AMD processors it is experimental.*the processor's maker \(then Intel, now AMD\)/) as unknown, models: [] });
+    expect(judgeSelfTest([passedOnIntel, result()], here).status).toBe('ready');
+    for (const key of ['bhyve', 'kernel'] as const) expect(judgeSelfTest([result({ host: { ...here, [key]: 'patched' } })], here).status, key).toBe('untested');
   });
 
   test('the latest counts, whatever stands first', () => {

@@ -76,6 +76,16 @@ describe('a save', () => {
     expect(host.guest(instanceA)?.memory, 'the reboot was a cold start').not.toBe(memory);
   });
 
+  test.each([0, 1, 64])('is none because bhyvectl ended with %i, nor any the less one', async (code) => {
+    host.saves.requestCode = code;
+    host.saves.outcome = 'refused';
+    await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed' });
+    expect([await driver.powerState(instanceA), await driver.hasSave(instanceA)]).toEqual([powerStates.running, false]);
+    host.saves.outcome = 'complete';
+    await suspend();
+    expect([await driver.powerState(instanceA), await driver.hasSave(instanceA)]).toEqual([powerStates.suspended, true]);
+  });
+
   test('is marked before bhyve is asked, and the disks are held after the guest has ended', async () => {
     const order: string[] = [];
     const run = host.run.bind(host);
@@ -198,10 +208,43 @@ describe('before the guest is touched', () => {
     expect(await driver.state(instanceA)).toMatchObject({ kind: 'running' });
   };
 
-  test('a disk that bhyve leaves out is named', async () => {
-    await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
-    await running({ disks: [{ role: 'root', path: '/dev/zvol/a', serial: 'a', bus: 'nvme', kind: 'disk' }] });
-    await expectRefused(/nvme in slot 2 cannot be saved/);
+  describe('an NVMe disk', () => {
+    const nvmeDisks = { disks: (['root', 'eph0'] as const).map((role) => ({ role, path: `/dev/zvol/${role}`, serial: role, bus: role === 'root' ? 'virtio' as const : 'nvme' as const, kind: 'disk' as const })), configDrive: null };
+    beforeEach(async () => {
+      await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
+      await running(nvmeDisks);
+    });
+
+    test.each(['kern-structs', 'structs'] as const)('is refused by its role with the way out where no self-test brought one back (%s)', async (family) => {
+      host.saves.family = family;
+      await passSelfTest({ models: models.filter((model) => model !== 'nvme') });
+      await expectRefused(/its eph0 disk \(nvme in slot \d+\) would not come back: .*bhyve_disk_bus=virtio.*CUSTOM_BHYVE_SAVE_NVME/);
+      expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_NVME');
+    });
+
+    test('is saved and comes back where the self-test had one; Placement is told', async () => {
+      expect((await driver.inventory()).traits).toEqual(expect.arrayContaining(['CUSTOM_BHYVE_SAVE_RESTORE', 'CUSTOM_BHYVE_SAVE_NVME']));
+      const memory = host.guest(instanceA)?.memory;
+      await suspend();
+      expect(host.outside.text(`${folder}/suspended/ram.meta`)).toMatch(/"nvme@pci\.0\.\d+\.0",\s+"size": 1024/);
+      await resume();
+      await expectGoesOn(memory);
+    });
+
+    test('of which only the PCI part was saved makes the save none, whatever the self-test had said', async () => {
+      host.saves.savesBareNvme = true;
+      await expect(suspend()).rejects.toMatchObject({ code: 'guest-suspend-failed', message: expect.stringMatching(/nvme@pci\.0\.\d+\.0 has 64 bytes, no more than its PCI part/) as unknown });
+      expect([await driver.powerState(instanceA), await driver.hasSave(instanceA), left()]).toEqual([powerStates.crashed, false, []]);
+    });
+  });
+
+  test('the operator is told of NVMe disks apart from all others', async () => {
+    const answer = async (): Promise<unknown> => (await newDriver()).capabilities.findings.find(({ probe }) => probe === 'NVMe disks in a save');
+    expect(await answer()).toMatchObject({ isOk: true, answer: 'came back in the self-test' });
+    await passSelfTest({ models: models.filter((model) => model !== 'nvme') });
+    expect(await answer()).toMatchObject({ isOk: false, advice: expect.stringContaining('bhyve_disk_bus=nvme') as unknown });
+    await passSelfTest({ isGood: false });
+    expect(await answer()).toBeUndefined();
   });
 
   test('a second disk is refused where bhyve saves one of a type, and saved where it saves all', async () => {
@@ -214,6 +257,22 @@ describe('before the guest is touched', () => {
     host.saves.family = 'kern-structs';
     await passSelfTest();
     await suspend();
+    await resume();
+    expect(await driver.powerState(instanceA)).toBe(powerStates.running);
+  });
+
+  test('a second network card is refused by its slot where bhyve saves one of a type, and comes back where it saves all', async () => {
+    const nics = ['1', '2'].map((digit) => ({ port: `1a2b3c4d-5e6f-4a1b-8c9d-0e1f2a3b4c5${digit}`, tapName: `tap1a2b3c4d-5${digit}`, mac: `fa:16:3e:aa:bb:0${digit}`, mtu: 1500, model: 'virtio' as const }));
+    await driver.stop(instanceA, { graceMs: 0, retryMs: 0 });
+    await running({ nics });
+    host.saves.family = 'structs';
+    await passSelfTest();
+    await expectRefused(/virtio-net in slot \d+ would be lost: bhyve saves only the first virtio-net/);
+    expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_MULTI');
+    host.saves.family = 'kern-structs';
+    await passSelfTest();
+    await suspend();
+    expect(host.outside.text(`${folder}/suspended/ram.meta`)?.match(/virtio-net@pci\.0\.\d+\.0/g)).toHaveLength(2);
     await resume();
     expect(await driver.powerState(instanceA)).toBe(powerStates.running);
   });
@@ -237,7 +296,7 @@ describe('before the guest is touched', () => {
 
   test('without a self-test of this very bhyve nothing is saved, and what is written by one that passes later counts at once', async () => {
     host.outside.put('/usr/sbin/bhyve', 'another program');
-    await expectRefused(/this host cannot save guests: no self-test has restored a guest here; the last self-test was with something else: the bhyve program/);
+    await expectRefused(/this host cannot save guests: no self-test has restored a guest here.*; the last self-test was with something else: the bhyve program/);
     expect((await driver.inventory()).traits).not.toContain('CUSTOM_BHYVE_SAVE_RESTORE');
     await passSelfTest();
     expect(await driver.whyNoSuspend(instanceA)).toBeNull();
@@ -284,6 +343,14 @@ describe('a restore', () => {
     host.sysctls.set('hw.model', 'AMD EPYC 2');
     driver = await newDriver();
     await expectRefused('save-mismatch', /the processor \(then AMD EPYC Processor, now AMD EPYC 2\)/);
+  });
+
+  test("on another maker's processor is refused, whatever else is the same, and the manifest says on which it was made", async () => {
+    expect(JSON.parse(host.outside.text(`${folder}/suspended/manifest.json`) ?? '')).toMatchObject({ host: { cpuVendor: 'AMD' } });
+    host.sysctls.set('hw.model', 'Intel(R) Xeon(R) Gold 6130');
+    driver = await newDriver();
+    expect(driver.capabilities.saveRestore).toMatchObject({ status: 'untested', reason: expect.stringContaining('now Intel') as unknown });
+    await expectRefused('save-mismatch', /the processor's maker \(then AMD, now Intel\)/);
   });
 
   test.each(['ram', 'ram.kern', 'ram.meta', 'bhyve.conf', 'nvram.fd'])('of a save whose %s is not what was written is refused', async (name) => {

@@ -96,6 +96,19 @@ describe('a save of a later release', () => {
     expect(faultsOf({ devices: [...later.devices, later.devices[1]!] })).toEqual(['devices[6]: virtio-blk@pci.0.3.0 is there twice']);
   });
 
+  test('has more of an NVMe controller than of any PCI device: its bare part comes back as after a reset', () => {
+    const guest = [...devices, { model: 'nvme', slot: 6 }];
+    const faultsWith = (bytes: bigint, bridge = 508n): readonly string[] => {
+      const saved = later.devices.map((part) => (part.name.startsWith('hostbridge@') ? { ...part, bytes: bridge } : part));
+      const save = { ...later, devices: [...saved.slice(0, -1), { name: 'nvme@pci.0.6.0', bytes }, saved.at(-1)!] };
+      return faultsOfSave(parseSaveMeta(renderSaveMeta(save)), { ...expected, devices: guest }, { ramBytes: memoryBytes, kernelBytes: end(save) });
+    };
+    expect(faultsWith(508n + 272n)).toEqual(['devices[5]: nvme@pci.0.6.0 has 780 bytes, no more than its PCI part']);
+    expect(faultsWith(508n + 272n + 1n)).toEqual([]);
+    expect(faultsWith(781n, 600n), 'a bhyve whose PCI part is larger').toEqual(['devices[5]: nvme@pci.0.6.0 has 781 bytes, no more than its PCI part']);
+    expect(faultsWith(0n)).toEqual(['devices[5]: nvme@pci.0.6.0 is empty']);
+  });
+
   test('names a struct of the kernel that is missing, empty or double', () => {
     expect(faultsOf({ kernel: later.kernel.slice(1) })).toEqual(['kern_structs: the kernel struct vhpet is missing']);
     expect(faultsOf({ kernel: later.kernel.map((part) => (part.name === 'vrtc' ? { ...part, bytes: 0n } : part)) })).toEqual(['this host\'s bhyve cannot restore it: kernel struct vrtc is empty']);

@@ -26,6 +26,13 @@ test('a device without save code is named, and what becomes of it', () => {
   }
 });
 
+test('a device without save code in any release is no hindrance once it came back in a self-test, but only the first of its type where bhyve saves one', () => {
+  expect(families.map((family) => whyUnsavable(family, on('virtio-blk', 'nvme'), ['nvme']))).toEqual([null, null, null, null]);
+  expect(whyUnsavable('kern-structs', on('nvme', 'nvme'), ['nvme'])).toBeNull();
+  expect(whyUnsavable('structs', on('nvme', 'nvme'), ['nvme'])).toBe('nvme in slot 3 would be lost: bhyve saves only the first nvme, which is in slot 2');
+  expect(whyUnsavable('kern-structs', on('nvme', 'hda'), ['nvme'])).toContain('hda in slot 3');
+});
+
 test('what is not known is as strict as the strictest, whatever the order of the devices', () => {
   const devices = fc.uniqueArray(fc.record({ model: fc.constantFrom('hostbridge', 'virtio-blk', 'virtio-net', 'ahci', 'nvme', 'lpc', 'fbuf'), slot: fc.nat(31) }), { selector: ({ slot }) => slot });
   fc.assert(fc.property(devices, (guest) => {

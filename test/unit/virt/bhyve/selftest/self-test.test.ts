@@ -57,6 +57,25 @@ test('a model that bhyve cannot save is no reason to do without the others', asy
   expect(report.result.models).not.toContain('nvme');
 });
 
+test.each(['kern-structs', 'structs'] as const)('an NVMe disk of which nothing comes back is not one that this host can save (%s)', async (family) => {
+  Object.assign(host.saves, { family, savesBareNvme: true });
+  const report = await run();
+  expect(outcomes(report)).toMatchObject({ nvme: 'failed', 'all of them together': 'passed' });
+  expect(report.result.isGood).toBe(true);
+  expect(report.result.models).not.toContain('nvme');
+  expect(report.trials.find(({ title }) => title === 'nvme')?.reason).toMatch(family === 'structs' ? /there is nothing of nvme/ : /no more than its PCI part/);
+});
+
+test('where bhyve saves beside the first disk only, every guest of the self-test has one', async () => {
+  host.outside.put('/usr/sbin/bhyve', 'ELF cap_enter');
+  Object.assign(host.saves, { family: 'structs', exit: 0, isConfined: true });
+  const before = await taps();
+  const report = await run();
+  expect(outcomes(report)).toMatchObject({ 'no device, with a disk': 'passed', ahci: 'passed', 'virtio-net, with a disk': 'passed', 'all of them together': 'passed' });
+  expect(report.result.isGood).toBe(true);
+  await expectNothingLeft(before);
+});
+
 test('where bhyve saves only the first device of a model, two of one are not tried, and the result says so', async () => {
   Object.assign(host.saves, { family: 'structs', exit: 0 });
   const report = await run();
