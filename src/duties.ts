@@ -3,7 +3,7 @@ import type { ComputeDeps } from './compute/index.js';
 import type { Config } from './config/index.js';
 import type { NovaObjectOf } from './objects/index.js';
 import {
-  buildTimeout, consoleTokens, healInfoCache, imageCache, leftSnapshots, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
+  buildTimeout, consoleTokens, healInfoCache, imageCache, leftCheckpointParts, leftSnapshots, nodeUpkeep, pendingDeletes, powerSync, rebootTimeout, reclaimDeleted, releaseCheck, rescueTimeout, resourceAudit,
   runningDeleted, schedulerSync, shelvedOffload, unconfirmedResizes, unwantedCheckpoints, usageAudit, type Duty,
 } from './periodic/index.js';
 
@@ -35,6 +35,7 @@ export function dutiesOf(deps: ComputeDeps, config: Config, service: NovaObjectO
     nodeUpkeep(deps),
     leftSnapshots(deps),
     unwantedCheckpoints(deps),
+    leftCheckpointParts(deps),
     usageAudit(deps, { isOn: main.instance_usage_audit, period: main.instance_usage_audit_period }),
   ];
 }

@@ -36,7 +36,7 @@ const table: readonly (Ability | ReturnType<typeof byMethods>)[] = [
   { what: 'suspend of servers with NVMe disks', availability: {
     status: 'needs-host-feature', reason: 'a bhyve with code for it, which no release has: NVMe must have come back in the self-test (trait CUSTOM_BHYVE_SAVE_NVME); elsewhere such a server is refused, and so is its creation by a flavor that requires CUSTOM_BHYVE_SAVE_RESTORE' } },
   works('checkpoints by the operator of the host (nova-bhyve checkpoint create, restore, delete)', 'of servers that are active or stopped; with memory as above'),
-  refused('checkpoints in Glance (bhyve_checkpoint_store=glance)', 'not supported by this host yet'),
+  works('checkpoints in Glance (bhyve_checkpoint_store=glance): all disks, variables and memory; boots new servers, and comes back to its own after shelving', 'memory comes back on the host that saved it only; parts are hidden images of the same owner, deleted with the image'),
   byMethods('resize, confirm, revert', 'prep_resize', 'resize_instance', 'finish_resize', 'confirm_resize', 'revert_resize', 'finish_revert_resize'),
   refused('cold migration to another host', 'not supported by this host yet'),
   byMethods('live migration', 'check_can_live_migrate_destination', 'pre_live_migration', 'live_migration'),

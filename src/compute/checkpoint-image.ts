@@ -1,7 +1,8 @@
 /**
  * Images that stand for a node of a checkpoint tree. A user asks for one by properties of the image to be made (`bhyve_checkpoint`); what we fill it with is a few
  * lines about the node, and properties that say where the node is. The node itself stays in the pool of its host: such an image is good for one thing, a rebuild
- * of its own server there. Ids in the properties are looked up in the server's own tree and nowhere else, so made-up ones lead to nothing.
+ * of its own server there. Ids in the properties are looked up in the server's own tree and nowhere else, so made-up ones lead to nothing. Where Glance is to have
+ * everything (`bhyve_checkpoint_store=glance`), the image is that and more: stored-checkpoint.ts.
  */
 import { AgentError } from '../lib/errors.js';
 import { isUuid, parseCheckpointId, parseInstanceUuid, type CheckpointId, type InstanceUuid } from '../lib/ids.js';
@@ -28,15 +29,17 @@ export const checkpointRefused = (image: string, reason: string): AgentError => 
 /** `full`: with the memory of the guest. */
 export type CheckpointKind = 'disk' | 'full';
 
+/** What a user wants: with what, and where it is to be. */
+export interface CheckpointWish { readonly kind: CheckpointKind; readonly store: 'local' | 'glance' }
+
 /** What the queued image is to stand for; null for one that is to hold the disk. AgentError `checkpoint-refused` for what this host does not make. */
-export function checkpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): CheckpointKind | null {
+export function checkpointAsked({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): CheckpointWish | null {
   const kind = properties[asked];
   if (kind === undefined) return null;
   if (kind !== 'disk' && kind !== 'full') throw checkpointRefused(id, `${asked} is disk or full, not ${kind}`);
   const where = properties[store] ?? 'local';
-  if (where === 'glance') throw checkpointRefused(id, `${store}=glance is not supported by this host yet; leave it out: the checkpoint then stays on this host`);
-  if (where !== 'local') throw checkpointRefused(id, `${store} is local or glance, not ${where}`);
-  return kind;
+  if (where !== 'local' && where !== 'glance') throw checkpointRefused(id, `${store} is local or glance, not ${where}`);
+  return { kind, store: where };
 }
 
 /** How the checkpoint of qcow2 disks is to be made; null: as the host does it. AgentError `checkpoint-refused` for another word. */
@@ -48,6 +51,9 @@ export function chainKindAsked({ id, properties }: Pick<GlanceImage, 'id' | 'pro
 
 /** Whether the image stands for a node, here or elsewhere. */
 export const isCheckpointImage = ({ properties }: Pick<GlanceImage, 'properties'>): boolean => properties[idKey] !== undefined;
+
+/** Whether the image stands for a node of this server. */
+export const isCheckpointOf = (instance: string, { properties }: Pick<GlanceImage, 'properties'>): boolean => properties[idKey] !== undefined && properties[instanceKey] === instance;
 
 /** What all images have that stand for nodes on the host. */
 export const checkpointImagesOf = (host: string): Properties => ({ [hostKey]: host });
@@ -65,13 +71,24 @@ export const renderCheckpoint = (host: string, instance: string, node: Checkpoin
 
 /** The node that the image stands for. AgentError `checkpoint-refused` unless it is one of this server on this host. */
 export async function nodeOfImage(deps: Pick<ComputeDeps, 'options' | 'storage'>, instance: string, image: GlanceImage): Promise<CheckpointNode> {
-  const { [idKey]: id, [hostKey]: host = '?', [instanceKey]: owner = '?' } = image.properties;
+  const { [hostKey]: host = '?', [instanceKey]: owner = '?' } = image.properties;
   if (owner !== instance) throw checkpointRefused(image.id, `it stands for a checkpoint of server ${owner}; only that server can go back to it`);
   if (host !== deps.options.host) throw checkpointRefused(image.id, `its checkpoint is on host ${host}, and the server is on ${deps.options.host}`);
-  const node = isUuid(id) ? (await deps.storage.checkpoints(parseInstanceUuid(instance))).find((one) => one.id === id) : undefined;
+  const node = await nodeHere(deps, instance, image);
   if (node === undefined) throw checkpointRefused(image.id, 'this host has no such checkpoint of the server any more');
   return node;
 }
+
+/** The node of the image's id in the server's tree, if this host has it. */
+export async function nodeHere(deps: Pick<ComputeDeps, 'storage'>, instance: string, { properties: { [idKey]: id } }: Pick<GlanceImage, 'properties'>): Promise<CheckpointNode | undefined> {
+  return isUuid(id) ? (await deps.storage.checkpoints(parseInstanceUuid(instance))).find((one) => one.id === id) : undefined;
+}
+
+/** Whether the guest is to go on from the memory of the image's node: what the image says now. */
+export const wantsMemory = ({ properties }: Pick<GlanceImage, 'properties'>): boolean => properties[asked] === 'full';
+
+/** The way out of a refusal that is about memory, after the reason. */
+export const withoutMemory = `with the property ${asked}=disk on the image the server goes to its disks alone`;
 
 /**
  * The memory that a guest is to go on from when its server goes to the image's node; null: the disks alone. What the image says now decides: an owner who sets
@@ -81,9 +98,9 @@ export async function nodeOfImage(deps: Pick<ComputeDeps, 'options' | 'storage'>
 export async function memoryOfImage(
   deps: Pick<ComputeDeps, 'driver' | 'storage'>, instance: string, image: GlanceImage, node: CheckpointNode, { isUnderWay, signal }: { isUnderWay: boolean; signal: AbortSignal },
 ): Promise<CheckpointMemory | null> {
-  if (image.properties[asked] !== 'full' || (node.memory === null && node.guest === 'off')) return null;
+  if (!wantsMemory(image) || (node.memory === null && node.guest === 'off')) return null;
   const why = await whyNoMemory(deps, parseInstanceUuid(instance), node, { isUnderWay, signal });
-  if (why !== null) throw checkpointRefused(image.id, `${why}; with the property ${asked}=disk on the image the server goes to its disks alone`);
+  if (why !== null) throw checkpointRefused(image.id, `${why}; ${withoutMemory}`);
   return node.memory;
 }
 
@@ -112,8 +129,7 @@ export const checkpointIdOf = (image: string): CheckpointId => parseCheckpointId
  */
 export function returnToImage(instance: NovaObjectOf<'Instance'>, node: CheckpointNode, before: string | null): void {
   instance.set('image_ref', node.image ?? before ?? instance.get('image_ref'));
-  const kept = Object.entries(instance.get('system_metadata')).filter(([key]) => !key.startsWith(`image_${asked}`));
-  instance.set('system_metadata', Object.fromEntries(kept));
+  forgetCheckpoint(instance);
 }
 
 /** AgentError `checkpoints-in-the-way` if the server has nodes inside its qcow2 disks, which stay with the files that they are in; `what` begins the sentence. */
@@ -123,12 +139,9 @@ export async function refuseWithInside(deps: Pick<ComputeDeps, 'storage'>, insta
   throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
 }
 
-/** AgentError `checkpoints-in-the-way` if the server has nodes, which are lost with its disks here; `what` begins the sentence. */
-export async function refuseWithCheckpoints(deps: Pick<ComputeDeps, 'storage'>, instance: string, what: string): Promise<void> {
-  const nodes = await deps.storage.checkpoints(parseInstanceUuid(instance));
-  if (nodes.length === 0) return;
-  const operators = nodes.filter(({ keeper }) => keeper === 'operator').length;
-  const wayOut = operators === 0 ? 'delete their images first' : `delete their images first, and let the operator of the host delete the ${operators} that he has made`;
-  const reason = `${what} would lose ${nodes.length} ${nodes.length === 1 ? 'checkpoint' : 'checkpoints'} that this host keeps of it; ${operators === nodes.length ? 'the operator of the host has made them and can delete them' : wayOut}`;
-  throw new AgentError('checkpoints-in-the-way', reason, { wire: novaFaults.notImplemented(reason) });
+/** A server that was made of a checkpoint's image is none itself: its next snapshot is a snapshot. */
+export function forgetCheckpoint(instance: NovaObjectOf<'Instance'>): void {
+  const metadata = Object.entries(instance.get('system_metadata'));
+  const kept = metadata.filter(([key]) => !key.startsWith(`image_${asked}`));
+  if (kept.length < metadata.length) instance.set('system_metadata', Object.fromEntries(kept));
 }

@@ -52,3 +52,6 @@ export const isDeletedMeanwhile = (error: unknown): boolean =>
 
 /** The agent stops: the journal brings the work back, so nothing is put back or reported. */
 export const isInterrupted = (error: unknown): boolean => codeOf(error) === 'shutting-down';
+
+/** An image is not there (any more): its user has deleted it. */
+export const isImageGone = (error: unknown): boolean => error instanceof AgentError && error.wire?.className === 'ImageNotFound';

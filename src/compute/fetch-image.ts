@@ -8,6 +8,7 @@ import type { NodeStorage } from '../storage/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { checkpointRefused, isCheckpointImage } from './checkpoint-image.js';
 import type { ComputeDeps } from './deps.js';
+import { isStored, partOf } from './stored-checkpoint.js';
 
 const GiB = 1024n ** 3n;
 
@@ -28,7 +29,8 @@ export async function showImage(deps: Pick<ComputeDeps, 'glance'>, context: Requ
 /** Refuses an image that is not a plain disk or that the flavor cannot hold, before a byte of it is fetched. */
 export function refuseUnfit(flavor: NovaObjectOf<'Flavor'>, image: GlanceImage): void {
   if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
-  if (isCheckpointImage(image)) throw checkpointRefused(image.id, 'it stands for a checkpoint and holds no disk; rebuild the server that it was made of with it');
+  if (partOf(image) !== null) throw checkpointRefused(image.id, `it holds a part of the checkpoint ${partOf(image) ?? ''}, and no system`);
+  if (isCheckpointImage(image) && !isStored(image)) throw checkpointRefused(image.id, 'it stands for a checkpoint and holds no disk; rebuild the server that it was made of with it');
   if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
   if (image.containerFormat !== null && image.containerFormat !== 'bare') {
     const reason = `its container format is ${image.containerFormat}; this host takes bare disks only`;

@@ -23,6 +23,7 @@ export { confirmAsApi, unrescueAsApi } from './own-requests.js';
 export { offloadShelved } from './shelve/shelve-offload-instance.js';
 export { checkpointImagesOf } from './checkpoint-image.js';
 export { dropCheckpoint, dropOrphans } from './drop-checkpoint.js';
+export { partOf } from './stored-checkpoint.js';
 export { carryOut, type Progress } from './operator/carry-out.js';
 export { createCheckpointForOperator, type CreatedCheckpoint } from './operator/create-checkpoint.js';
 export { deleteCheckpointForOperator } from './operator/delete-checkpoint.js';

@@ -73,6 +73,8 @@ export const novaFaults = {
   imageNotAuthorized: (imageId: string): NovaFault =>
     nova('ImageNotAuthorized', 500, `Not authorized for image ${imageId}.`, { image_id: imageId }),
   imageNotActive: (imageId: string): NovaFault => nova('ImageNotActive', 500, `Image ${imageId} is not active.`, { image_id: imageId }),
+  imageQuotaExceeded: (imageId: string): NovaFault =>
+    nova('ImageQuotaExceeded', 500, `Quota exceeded or out of space for image ${imageId} in the image service.`, { image_id: imageId }),
   flavorDiskSmallerThanImage: (flavorBytes: bigint, imageBytes: bigint): NovaFault =>
     nova('FlavorDiskSmallerThanImage', 500,
       `Flavor's disk is too small for requested image. Flavor disk is ${flavorBytes} bytes, image is ${imageBytes} bytes.`,

@@ -70,5 +70,10 @@ export function imageError(id: ImageId, path: string, answer: HttpAnswer, method
   if (answer.status === 401 || answer.status === 403) return failFrom(request, answer, novaFaults.imageNotAuthorized(id));
   // 204: the image has no data yet.
   if (answer.status === 204) return new AgentError('image-not-active', 'the image has no data', { wire: novaFaults.imageNotActive(id) });
+  if (answer.status === 413) return tooMuch(id);
   return failFrom(request, answer);
 }
+
+/** Glance says 413 for a quota of its owner, for a size that it does not take, and for a store that is full. */
+export const tooMuch = (id?: ImageId): AgentError =>
+  new AgentError('image-too-much', 'Glance does not take it: a quota of the project, the size limit of an image or the space of its store is in the way', id === undefined ? {} : { wire: novaFaults.imageQuotaExceeded(id) });

@@ -5,24 +5,14 @@ import { parseImageId, type ImageId } from '../lib/ids.js';
 import { withTimeout } from '../lib/clock.js';
 import type { RequestContext } from '../rpc/context.js';
 import { failFrom, isSuccess } from './failure.js';
-import { anyServer, imageError, service, type GlanceOptions } from './glance-request.js';
-import { isImageGone, seenImages } from './glance-presence.js';
+import { anyServer, imageError, service, tooMuch, type GlanceOptions } from './glance-request.js';
+import { imageOf } from './glance-image.js';
+import { discardImage, hiddenImages, isImageGone, lookAtImage, seenImages } from './glance-presence.js';
+import { roomIn } from './glance-room.js';
 import { uploadImage } from './glance-upload.js';
-import type { GlanceClient, GlanceImage } from './types.js';
+import type { GlanceClient } from './types.js';
 
 export type { GlanceOptions } from './glance-request.js';
-
-/** Attributes of the v2 schema itself; everything else is a property of the image. */
-const baseAttributes = new Set(['id', 'name', 'status', 'visibility', 'protected', 'owner', 'tags', 'checksum', 'os_hash_algo', 'os_hash_value', 'os_hidden',
-  'size', 'virtual_size', 'disk_format', 'container_format', 'min_disk', 'min_ram', 'created_at', 'updated_at', 'self', 'file', 'schema', 'direct_url',
-  'locations', 'stores', 'members', 'deleted', 'deleted_at', 'is_public']);
-
-const size = z.union([z.number(), z.bigint()]).nullish();
-const text = z.string().nullish();
-const ImageBody = z.looseObject({
-  id: z.string(), name: text, status: z.string(), disk_format: text, container_format: text, size, min_disk: z.number().nullish(), min_ram: z.number().nullish(),
-  checksum: text, os_hash_algo: text, os_hash_value: text,
-});
 
 /** Errors carry ImageNotFound, ImageNotAuthorized or ImageNotActive in `wire` where Nova knows them. */
 export function createGlanceClient(options: GlanceOptions): GlanceClient {
@@ -41,6 +31,11 @@ export function createGlanceClient(options: GlanceOptions): GlanceClient {
     update: (context, id, attributes) => updateImage(options, context, parseImageId(id), attributes),
     seen: (properties, signal) => seenImages(options, properties, signal),
     isGone: (id, signal) => isImageGone(options, parseImageId(id), signal),
+    hidden: (properties, signal) => hiddenImages(options, properties, signal),
+    look: (id, signal) => lookAtImage(options, parseImageId(id), signal),
+    discard: (id, signal) => discardImage(options, parseImageId(id), signal),
+    room: (context) => roomIn(options, context),
+    createHidden: (context, attributes) => createHidden(options, context, attributes),
     list: (context, properties) => listImages(options, context, properties),
     remove: async (context, id) => {
       const path = `/v2/images/${parseImageId(id)}`;
@@ -60,6 +55,19 @@ async function updateImage(options: GlanceOptions, context: RequestContext, id: 
     const headers = { ...request.headers, 'Content-Type': 'application/openstack-images-v2.1-json-patch' };
     const answer = await options.session.http.exchange({ ...request, method: 'PATCH', headers, body });
     if (!isSuccess(answer)) throw imageError(id, path, answer, 'PATCH');
+  });
+}
+
+/** Tried once: a create whose answer was lost may have made an image. */
+async function createHidden(options: GlanceOptions, context: RequestContext, attributes: Readonly<Record<string, string>>): Promise<ImageId> {
+  const path = '/v2/images';
+  return anyServer({ ...options, numRetries: 0 }, context, path, undefined, async (request) => {
+    const headers = { ...request.headers, 'Content-Type': 'application/json' };
+    const answer = await options.session.http.exchange({ ...request, method: 'POST', headers, body: JSON.stringify({ ...attributes, visibility: 'private', os_hidden: true }) });
+    if (!isSuccess(answer)) throw answer.status === 413 ? tooMuch() : failFrom({ service, method: 'POST', path }, answer);
+    const made = z.looseObject({ id: z.string() }).safeParse(answer.body);
+    if (!made.success) throw new AgentError('glance-strange', 'Glance answered with something that is no image', { retry: 'later' });
+    return parseImageId(made.data.id);
   });
 }
 
@@ -83,23 +91,6 @@ async function listImages(options: GlanceOptions, context: RequestContext, prope
     if ((parsed.data.next ?? null) === null) break;
   }
   return ids;
-}
-
-function imageOf(id: ImageId, body: unknown): GlanceImage {
-  const parsed = ImageBody.safeParse(body);
-  if (!parsed.success || parsed.data.id !== id) throw new AgentError('glance-strange', 'Glance answered with something that is no image', { retry: 'later' });
-  const image = parsed.data;
-  const properties: Record<string, string> = {};
-  for (const [name, value] of Object.entries(image)) {
-    if (baseAttributes.has(name)) continue;
-    if (typeof value === 'string') properties[name] = value;
-    else if (typeof value === 'number' || typeof value === 'boolean') properties[name] = String(value);
-  }
-  return {
-    id, name: image.name ?? null, status: image.status, diskFormat: image.disk_format ?? null, containerFormat: image.container_format ?? null,
-    sizeBytes: image.size === null || image.size === undefined ? null : BigInt(image.size), minDiskGiB: image.min_disk ?? 0, minRamMiB: image.min_ram ?? 0,
-    checksum: image.checksum ?? null, hashAlgorithm: image.os_hash_algo ?? null, hashValue: image.os_hash_value ?? null, properties,
-  };
 }
 
 async function openDownload(options: GlanceOptions, context: RequestContext, id: ImageId, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {

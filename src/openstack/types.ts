@@ -29,6 +29,12 @@ export interface ImageContent {
   open(): AsyncIterable<Uint8Array>;
 }
 
+/** What a project may still put into Glance; null: no limit, or none that Glance tells. */
+export interface GlanceRoom {
+  readonly bytes: bigint | null;
+  readonly images: number | null;
+}
+
 export interface GlanceClient {
   show(context: RequestContext, id: ImageId): Promise<GlanceImage>;
   /** Octets of an image; the consumer checks the hash. Num_retries applies before the first byte only. */
@@ -51,6 +57,16 @@ export interface GlanceClient {
   isGone(id: ImageId, signal: AbortSignal): Promise<boolean | null>;
   /** DELETE; an image that is gone already is fine. */
   remove(context: RequestContext, id: ImageId): Promise<void>;
+  /** A queued image of the user's project that lists do not show (`os_hidden`, API 2.7). AgentError `image-too-much` when a quota is in the way. */
+  createHidden(context: RequestContext, attributes: Readonly<Record<string, string>>): Promise<ImageId>;
+  /** What the quota of the user's project still takes. */
+  room(context: RequestContext): Promise<GlanceRoom>;
+  /** Images that lists do not show, with all these properties, asked with a log-in of our own; null if that is no administrator's. */
+  hidden(properties: Readonly<Record<string, string>>, signal: AbortSignal): Promise<readonly GlanceImage[] | null>;
+  /** One image, asked with a log-in of our own; null if it is not there, or if that is no administrator's. */
+  look(id: ImageId, signal: AbortSignal): Promise<GlanceImage | null>;
+  /** DELETE with a log-in of our own; an image that is gone already is fine. Nothing is done if that is no administrator's. */
+  discard(id: ImageId, signal: AbortSignal): Promise<void>;
 }
 
 export interface Inventory {

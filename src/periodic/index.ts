@@ -19,4 +19,5 @@ export { unconfirmedResizes } from './unconfirmed-resizes.js';
 export { shelvedOffload } from './shelved-offload.js';
 export { leftSnapshots } from './left-snapshots.js';
 export { unwantedCheckpoints } from './unwanted-checkpoints.js';
+export { leftCheckpointParts } from './left-checkpoint-parts.js';
 export { usageAudit } from './usage-audit.js';

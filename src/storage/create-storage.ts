@@ -77,7 +77,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
   const cache = cacheOn(store);
   const disks = { host, zfs, layout, store, locks, clock, log };
-  const volumes: DiskStorage = {
+  const volumes: DiskStorage & Pick<NodeStorage, 'takeCheckpointCopy'> = {
     ...createInstanceDisks(disks),
     ...createDiskReplacements(disks),
     ...createKeptDisks(disks),
@@ -103,6 +103,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
   return {
     ...disksByForm({ raw: volumes, qcow2: chains.disks }, formOf),
     formOf,
+    takeCheckpointCopy: volumes.takeCheckpointCopy,
     async prepare() {
       await prepareVolumes();
       // Also where new disks are zvols by now: older ones live on.

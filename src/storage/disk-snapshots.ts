@@ -5,17 +5,20 @@
  *   ROOT/instances/UUID/root@snapshot-OPERATION  ──clone──▶  ROOT/instances/UUID/snapshot-OPERATION     (both marked with instance and operation)
  *   SCRATCH/OPERATION.part                       the same as qcow2, where that is wanted
  *
+ *   ROOT/instances/UUID/…@ckpt-ID                …of a node of the checkpoint tree: the clone is marked, the node's snapshot is not ours to free
+ *
  * Named by the operation, so that what a crash left behind is known to be nobody's. Burying the disks takes both along, reaping frees them.
  */
 import type { Clock } from '../lib/clock.js';
 import { AgentError, codeOf } from '../lib/errors.js';
-import { isUuid, parseInstanceUuid, parseOperationId, type InstanceUuid, type OperationId } from '../lib/ids.js';
+import { isUuid, parseInstanceUuid, parseOperationId, type CheckpointId, type InstanceUuid, type OperationId } from '../lib/ids.js';
 import type { Host } from '../host/index.js';
 import type { Logger } from '../observe/index.js';
+import { readDiskTree } from './checkpoints/disk-tree.js';
 import { writeDiskFile, type ConverterLimits } from './converter.js';
 import type { Layout } from './dataset-names.js';
 import { asProperties, markProperties, marksOf, type Marks } from './marks.js';
-import type { DiskContent, NodeStorage } from './types.js';
+import type { DiskContent, DiskRole, NodeStorage } from './types.js';
 import { whileBusy } from './while-busy.js';
 import type { Properties, Zfs } from './zfs.js';
 import { nodeOf, waitForNode } from './zvol-nodes.js';
@@ -30,11 +33,12 @@ export interface DiskSnapshotsDeps {
   readonly limits: ConverterLimits;
 }
 
-export type DiskSnapshots = Pick<NodeStorage, 'takeSnapshot' | 'openSnapshot' | 'dropSnapshot' | 'dropLeftSnapshots'>;
+export type DiskSnapshots = Pick<NodeStorage, 'takeSnapshot' | 'takeCheckpointCopy' | 'openSnapshot' | 'dropSnapshot' | 'dropLeftSnapshots'>;
 
 export function createDiskSnapshots(deps: DiskSnapshotsDeps): DiskSnapshots {
   return {
     takeSnapshot: (instance, operation) => takeSnapshot(deps, instance, operation),
+    takeCheckpointCopy: (instance, checkpoint, role, operation) => takeCheckpointCopy(deps, { instance, checkpoint, role }, operation),
     openSnapshot: (instance, operation, options) => openSnapshot(deps, instance, operation, options),
     dropSnapshot: (instance, operation) => dropSnapshot(deps, instance, operation),
     dropLeftSnapshots: (isOpen) => dropLeftSnapshots(deps, isOpen),
@@ -64,6 +68,17 @@ async function takeSnapshot(deps: DiskSnapshotsDeps, instance: InstanceUuid, ope
   const [snapshot, clone] = [snapshotOf(deps, instance, operation), cloneOf(deps, instance, operation)];
   if (!isMarked(datasets.get(snapshot), operation)) await zfs.snapshot(snapshot, properties);
   if (!isMarked(datasets.get(clone), operation)) await zfs.clone(snapshot, clone, properties);
+  await waitForNode(deps, clone);
+}
+
+interface Part { readonly instance: InstanceUuid; readonly checkpoint: CheckpointId; readonly role: DiskRole }
+
+async function takeCheckpointCopy(deps: DiskSnapshotsDeps, { instance, checkpoint, role }: Part, operation: OperationId): Promise<void> {
+  const part = (await readDiskTree(deps, instance)).snapshots.find((one) => one.checkpoint === checkpoint && one.role === role);
+  if (part === undefined) throw new AgentError('disk-missing', `the checkpoint has no ${role} disk on this host`, { details: { instance, checkpoint } });
+  const clone = cloneOf(deps, instance, operation);
+  const found = (await deps.zfs.get(clone, ['origin', ...markProperties])).get(clone);
+  if (!isMarked(found, operation) || found?.get('origin')?.value !== part.name) await deps.zfs.clone(part.name, clone, asProperties(marksFor(instance, operation)));
   await waitForNode(deps, clone);
 }
 

@@ -173,6 +173,11 @@ export interface NodeStorage {
   instancesWithDisks(): Promise<readonly InstanceUuid[]>;
   /** Keeps the root disk as it is now, under the operation's name; the guest goes on. Idempotent: the first call decides the moment. AgentError `disk-missing`. */
   takeSnapshot(instance: InstanceUuid, operation: OperationId): Promise<void>;
+  /**
+   * The same of one disk as a node of the checkpoint tree has it, instead of the root disk as it is now; one copy for an operation at a time. Idempotent. AgentError
+   * `disk-missing`.
+   */
+  takeCheckpointCopy(instance: InstanceUuid, checkpoint: CheckpointId, role: DiskRole, operation: OperationId): Promise<void>;
   /** What was kept, to be read; as qcow2 it is written into the scratch folder first. AgentError `disk-missing`, `disk-not-converted`. */
   openSnapshot(instance: InstanceUuid, operation: OperationId, options: { format: 'raw' | 'qcow2'; isCompressed: boolean; signal: AbortSignal }): Promise<DiskContent>;
   /** Frees what was kept for the operation; idempotent. */

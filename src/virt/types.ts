@@ -144,6 +144,14 @@ export interface HostInventory {
   readonly traits: readonly string[];
 }
 
+/** One file of what is kept for a node. */
+export interface KeptFile {
+  readonly name: string;
+  readonly bytes: bigint;
+  /** From its beginning each time. */
+  open(): AsyncIterable<Uint8Array>;
+}
+
 /** What a node of the checkpoint tree has besides its disks. It goes with the guest's folder (`destroy`). */
 export interface KeptCheckpoints {
   /** Keeps the present save of the guest for a node as well; the memory takes its room once, however many have it. Idempotent. AgentError `save-missing`. */
@@ -156,6 +164,15 @@ export interface KeptCheckpoints {
   putBackSave(instance: InstanceUuid, checkpoint: CheckpointId, disks: DiskEvidence): Promise<void>;
   /** The firmware's variables as the node has them; without any in it they stay as they are. The guest is off. */
   putBackVariables(instance: InstanceUuid, checkpoint: CheckpointId): Promise<void>;
+  /** What is kept for a node, to be copied elsewhere; nothing is fine. */
+  keptFiles(instance: InstanceUuid, checkpoint: CheckpointId): Promise<readonly KeptFile[]>;
+  /**
+   * Keeps for a node what `keptFiles` gave once: the save that belongs to `memory`, or without it the variables alone; of other files nothing is read. One that is kept
+   * already stays. The caller has seen that the memory has our `seal`. AgentError `save-damaged` for a save that is not that one or too large.
+   */
+  importKept(instance: InstanceUuid, checkpoint: CheckpointId, files: readonly KeptFile[], options: { readonly memory: CheckpointMemory | null; readonly signal: AbortSignal }): Promise<void>;
+  /** What nobody but this host can tell of a node's memory, always the same: it comes back from elsewhere with it. */
+  seal(instance: InstanceUuid, checkpoint: CheckpointId, memory: CheckpointMemory): Promise<string>;
   /** Nodes of which something is kept. */
   kept(instance: InstanceUuid): Promise<readonly CheckpointId[]>;
   /** Removes what is kept for a node; idempotent. */

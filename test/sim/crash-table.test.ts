@@ -36,11 +36,13 @@ const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
-type Before = 'none' | 'active' | 'checkpointed' | 'checkpointed with memory' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
+type Before = 'none' | 'active' | 'checkpointed' | 'checkpointed with memory' | 'checkpointed in Glance' | 'checkpointed with memory in Glance' | 'stopped' | 'paused' | 'suspended' | 'soft-delete' | 'rescued' | 'resized' | 'shelved' | 'shelved_offloaded';
 const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World, instance: typeof uuid) => WireMessage>> = {
   stopped: stopMessage, paused: pauseMessage, suspended: suspendMessage, 'soft-delete': softDeleteMessage, rescued: rescueMessage, resized: resizeMessage,
   shelved: shelveMessage, shelved_offloaded: shelveMessage, checkpointed: checkpointMessage,
   'checkpointed with memory': (world, instance) => checkpointMessage(world, instance, 'full'),
+  'checkpointed in Glance': (world, instance) => checkpointMessage(world, instance, 'disk', 'glance'),
+  'checkpointed with memory in Glance': (world, instance) => checkpointMessage(world, instance, 'full', 'glance'),
 };
 
 /** A server in some state, brought there by an agent that was not killed. */
@@ -53,7 +55,8 @@ async function prepared(state: Before): Promise<{ world: World; journal: string 
   world.shelvedOffloadSeconds = state === 'shelved' ? -1 : 0;
   if (state !== 'active') await (await live(world, journal, null)).receive(towards[state](world, uuid));
   // What the guest remembers now is not what the checkpoint has.
-  if (state === 'checkpointed with memory') await (await live(world, journal, null)).receive(rebootMessage(world, uuid, 'HARD'));
+  if (state.startsWith('checkpointed with memory')) await (await live(world, journal, null)).receive(rebootMessage(world, uuid, 'HARD'));
+  if (state.endsWith('in Glance')) for (const map of [world.nodes, world.keptFiles, world.currentNodes]) map.clear(); // as if it had been shelved and were back
   expect(rowOf(world, uuid)?.get('vm_state')).toBe(state.startsWith('checkpointed') ? 'active' : state);
   return { world, journal };
 }
@@ -134,6 +137,16 @@ function expectCheckpointOver(world: World): void {
   expect([world.nodes.has(newImageId), image?.properties?.['bhyve_checkpoint_id']]).toEqual(image === undefined ? [false, undefined] : [true, newImageId]);
   expect(['active', undefined]).toContain(image?.status);
   expect([guestOf(world)?.starts, world.snapshots.size, world.keptFiles.has(newImageId)]).toEqual([1, 0, image !== undefined]);
+}
+
+/** The image is active with all its parts, or there is nothing of it in Glance. */
+function expectStoredOver(world: World): void {
+  expectCheckpointOver(world);
+  const image = world.glance.get(newImageId);
+  const named = Object.entries(image?.properties ?? {}).filter(([key]) => key.startsWith('bhyve_checkpoint_part_')).map(([, value]) => value.split(' ')[0]);
+  const hidden = [...world.glance].filter(([, one]) => one.isHidden === true);
+  expect(hidden.map(([id, one]) => [id, one.status]).sort()).toEqual(named.map((id) => [id, 'active']).sort());
+  expect(image?.properties?.['bhyve_checkpoint_parts']).toBe(image === undefined ? undefined : String(named.length));
 }
 
 function expectOffloaded(world: World): void {
@@ -289,6 +302,21 @@ const cases: readonly Case[] = [
       expect([guestOf(world)?.memory, world.nodes.get(newImageId)?.memory?.sum ?? 'memory 1', world.torn]).toEqual([1, 'memory 1', []]);
     },
   },
+  {
+    name: 'checkpoint into Glance', from: 'active', message: (world) => checkpointMessage(world, uuid, 'disk', 'glance'),
+    check: (world) => {
+      expectRunning(world);
+      expectStoredOver(world);
+    },
+  },
+  {
+    name: 'checkpoint with memory into Glance', from: 'active', message: (world) => checkpointMessage(world, uuid, 'full', 'glance'),
+    check: (world) => {
+      expectUnsaved(world);
+      expectStoredOver(world);
+      expect([guestOf(world)?.memory, world.torn]).toEqual([1, []]);
+    },
+  },
   { name: 'checkpoint of a stopped server', from: 'stopped', message: (world) => checkpointMessage(world, uuid), check: (world) => {
     expect([rowOf(world, uuid)?.get('vm_state'), rowOf(world, uuid)?.get('task_state'), world.nodes.get(newImageId)?.guest ?? 'off']).toEqual(['stopped', null, 'off']);
     expectCheckpointOver(world);
@@ -314,6 +342,27 @@ const cases: readonly Case[] = [
       expectUnsaved(world);
       expect([guestOf(world)?.memory, guestOf(world)?.starts, world.disks.get(uuid)?.get('root')?.madeFor]).toEqual([1, 2, expect.any(String)]);
       expect(rowOf(world, uuid)?.get('image_ref')).toBe(imageId);
+    },
+  },
+  {
+    name: 'back to a checkpoint out of Glance', from: 'checkpointed in Glance', message: (world) => restoreCheckpointMessage(world, uuid),
+    check: (world) => {
+      expect([world.nodes.size, world.glance.get(newImageId)?.status, world.successors.size]).toEqual([0, 'active', 0]);
+      // Nova's table for a rebuild whose message is still the broker's; the server is all there.
+      if (rowOf(world, uuid)?.get('vm_state') === 'error') return expect([rowOf(world, uuid)?.get('task_state'), guestOf(world)?.isRunning]).toEqual([null, true]);
+      expectRunning(world);
+      expect([world.disks.get(uuid)?.get('root'), guestOf(world)?.variablesSince]).toMatchObject([{ madeFor: expect.stringMatching(/./) as string, image: newImageId }, 1]);
+      expect([rowOf(world, uuid)?.get('image_ref'), rowOf(world, uuid)?.get('system_metadata')]).toEqual([imageId, { image_min_disk: '1' }]);
+    },
+  },
+  {
+    name: 'back to a checkpoint with memory out of Glance', from: 'checkpointed with memory in Glance', message: (world) => restoreCheckpointMessage(world, uuid),
+    check: (world) => {
+      expect([world.nodes.size, world.glance.get(newImageId)?.status, world.successors.size, world.torn]).toEqual([0, 'active', 0, []]);
+      // Nova's table for a rebuild whose message is still the broker's; the server is all there.
+      if (rowOf(world, uuid)?.get('vm_state') === 'error') return expect([rowOf(world, uuid)?.get('task_state'), guestOf(world)?.isRunning, guestOf(world)?.memory]).toEqual([null, true, 2]);
+      expectUnsaved(world);
+      expect([guestOf(world)?.memory, guestOf(world)?.starts, world.disks.get(uuid)?.get('root')?.image]).toEqual([1, 2, newImageId]);
     },
   },
   { name: 'delete of a server with a checkpoint with memory', from: 'checkpointed with memory', message: (world) => deleteMessage(world, uuid), check: expectGone },
@@ -404,7 +453,7 @@ describe.each(cases)('$name', (one) => {
   });
 });
 
-test.each(['back to a checkpoint with memory', 'checkpoint with memory'])('%s: a guest that ends while no agent lives never goes on from memory that its disks have left behind', async (name) => {
+test.each(['back to a checkpoint with memory', 'checkpoint with memory', 'back to a checkpoint with memory out of Glance', 'checkpoint with memory into Glance'])('%s: a guest that ends while no agent lives never goes on from memory that its disks have left behind', async (name) => {
   const one = cases.find((each) => each.name === name)!;
   const { effects } = await run(one, null);
   for (let effect = 2; effect <= effects.length; effect += 1) {

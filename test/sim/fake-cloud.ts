@@ -1,5 +1,6 @@
 /** Conductor, Placement, Glance and Neutron as the compute methods see them, on a World. Each refuses what the real one refuses. */
-import { parseImageId, parseInstanceUuid, parsePortId, type InstanceUuid } from '../../src/lib/ids.js';
+import { randomUUID } from 'node:crypto';
+import { parseImageId, parseInstanceUuid, parsePortId, type ImageId, type InstanceUuid } from '../../src/lib/ids.js';
 import { AgentError } from '../../src/lib/errors.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
 import type { Conductor, ExpectedTaskState, SaveOptions } from '../../src/conductor/index.js';
@@ -192,6 +193,9 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
     if (image === undefined) throw new AgentError('http-not-found', 'no such image', { wire: novaFaults.imageNotFound(id) });
     return image;
   };
+  const shown = (): ImageId[] => [...world.glance].filter(([, image]) => image.isHidden !== true).map(([id]) => parseImageId(id));
+  const hiddenWith = (properties: Readonly<Record<string, string>>): ImageId[] => [...world.glance]
+    .filter(([, image]) => image.isHidden === true && Object.entries(properties).every(([key, value]) => image.properties?.[key] === value)).map(([id]) => parseImageId(id));
   return withEffects<GlanceClient>({
     async show(_context, id) {
       if (id === imageId) return bootable;
@@ -199,12 +203,21 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
       if (image.status === 'saving') image.status = 'queued'; // the connection of the agent that died is gone
       return { ...bootable, id, status: image.status, diskFormat: image.diskFormat, properties: image.properties ?? {} };
     },
-    download: notUsed('download'),
+    download: async (_context, id) => {
+      const data = world.imageData.get(id);
+      if (data === undefined) throw new AgentError('http-not-found', 'no such image', { wire: novaFaults.imageNotFound(id) });
+      return (async function* () { yield data; })();
+    },
     async upload(_context, id, content, _signal, half?: Half) {
       const image = made(id);
       if (image.status === 'active') throw new AgentError('http-conflict', 'the image has its data');
       image.status = 'saving';
-      for await (const _chunk of content.open()) await half?.();
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of content.open()) {
+        chunks.push(chunk);
+        await half?.();
+      }
+      world.imageData.set(id, Buffer.concat(chunks));
       image.status = 'active';
     },
     async update(_context, id, attributes) {
@@ -213,11 +226,21 @@ export function fakeGlance(world: World, crash: CrashRecorder): GlanceClient {
       image.diskFormat = attributes['disk_format'] ?? null;
       if (image.properties !== undefined) image.properties = { ...image.properties, ...properties };
     },
-    seen: async () => new Set([...world.glance.keys()].map(parseImageId)),
+    async createHidden(_context, { disk_format: diskFormat = null, name: _name, container_format: _container, ...properties }, half?: Half) {
+      const id = parseImageId(randomUUID());
+      world.glance.set(id, { status: 'queued', diskFormat, properties, isHidden: true });
+      await half?.();
+      return id;
+    },
+    room: async () => ({ bytes: null, images: null }),
+    hidden: async (properties) => hiddenWith(properties).map((id) => ({ ...bootable, id, properties: made(id).properties ?? {} })),
+    look: async (id) => (world.glance.has(id) ? { ...bootable, id, status: made(id).status, properties: made(id).properties ?? {} } : null),
+    discard: async (id) => { world.glance.delete(id); },
+    seen: async () => new Set(shown()),
     isGone: async (id) => id !== imageId && !world.glance.has(id),
-    list: async () => [...world.glance.keys()].map(parseImageId),
+    list: async (_context, { os_hidden: isHidden, ...properties }) => (isHidden === 'true' ? hiddenWith(properties) : shown()),
     remove: async (_context, id) => { world.glance.delete(id); },
-  }, 'glance', crash, ['upload', 'update', 'remove']);
+  }, 'glance', crash, ['upload', 'update', 'remove', 'createHidden']);
 }
 
 const portOf = (instance: string): string => instance.replaceAll('1', 'a');

@@ -1,10 +1,12 @@
 /** Disks, taps, guests and config drives as the compute methods see them, on a World. */
+import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/lib/errors.js';
 import { parseCheckpointId, type InstanceUuid } from '../../src/lib/ids.js';
 import { novaFaults } from '../../src/lib/nova-faults.js';
-import { rolePlace, type CheckpointKeeping, type CheckpointMemory, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage } from '../../src/storage/index.js';
+import { rolePlace, type CheckpointKeeping, type CheckpointMemory, type ConfigDriveWriter, type DiskBus, type DiskFormat, type DiskInfo, type DiskRole, type NodeStorage, type OpenImage } from '../../src/storage/index.js';
 import type { Plugger } from '../../src/network/index.js';
-import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../../src/virt/index.js';
+import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type KeptFile, type PowerState } from '../../src/virt/index.js';
+import type { GlanceImage } from '../../src/openstack/index.js';
 import type { FakeDisk, Guest, World } from './world.js';
 import { withEffects, type CrashRecorder } from './crash.js';
 import { missing } from './fake-cloud.js';
@@ -15,7 +17,8 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
   const base = {
     prepare: async () => undefined,
     usage: async () => ({ totalBytes: 1n << 40n, availableBytes: 1n << 39n, usedBytes: 0n }),
-    async ensureImage(image: { id: string }) {
+    async ensureImage(image: GlanceImage, open: OpenImage, { signal }: { signal: AbortSignal }) {
+      if (world.imageData.has(image.id)) await fetchDisk(world, image, await open(signal));
       world.images.add(image.id);
       return { id: image.id, virtualBytes: 4096n, detectedFormat: 'raw' };
     },
@@ -44,7 +47,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     async replaceFromImage(instance: InstanceUuid, role: DiskRole, image: string, bytes: bigint | null, madeFor: string, half?: Half) {
       if (!world.images.has(image)) throw missing('image is not cached');
-      await replaceDisk(world, instance, role, { isGrown: true, image, bus: busAt(world, instance, role), bytes: bytes ?? GiB, madeFor }, half);
+      await replaceDisk(world, instance, role, { isGrown: true, image, bus: busAt(world, instance, role), bytes: bytes ?? GiB, madeFor, ...writerOf(world, image) }, half);
       return diskInfo(world, instance, role);
     },
     async replaceWithBlank(instance: InstanceUuid, role: DiskRole, bytes: bigint, madeFor: string, half?: Half) {
@@ -115,9 +118,21 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     openSnapshot: async (_instance: InstanceUuid, operation: string) => {
       if (!world.snapshots.has(operation)) throw missing('copy of the disk');
-      return { diskFormat: 'raw', bytes: 4n, open: async function* () { yield Buffer.from('disk'); } };
+      const copy = world.copies.get(operation);
+      const content = Buffer.from(copy === undefined ? 'disk' : JSON.stringify({ writtenBy: copy.writtenBy, image: copy.image }));
+      return { diskFormat: 'raw', bytes: BigInt(content.length), open: async function* () { yield content; } };
     },
-    dropSnapshot: async (_instance: InstanceUuid, operation: string) => { world.snapshots.delete(operation); },
+    async takeCheckpointCopy(instance: InstanceUuid, checkpoint: string, role: DiskRole, operation: string, half?: Half) {
+      const disk = world.nodes.get(checkpoint)?.disks.get(role);
+      if (disk === undefined) throw missing('disk of a checkpoint');
+      await half?.();
+      world.snapshots.set(operation, instance);
+      world.copies.set(operation, disk);
+    },
+    dropSnapshot: async (_instance: InstanceUuid, operation: string) => {
+      world.snapshots.delete(operation);
+      world.copies.delete(operation);
+    },
     async dropLeftSnapshots(isOpen: (operation: never) => boolean) {
       const left = [...world.snapshots.keys()].filter((operation) => !isOpen(operation as never));
       for (const operation of left) world.snapshots.delete(operation);
@@ -135,7 +150,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
       world.currentNodes.set(instance, id);
     },
     checkpoints: async (instance: InstanceUuid) => [...world.nodes].filter(([, node]) => node.instance === instance).map(([id, node]) => ({
-      id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, keeper: node.keeper, name: node.name, roles: [...node.disks.keys()], bytes: GiB, usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
+      id, parent: node.parent, at: new Date(0), guest: node.guest, memory: node.memory, keeper: node.keeper, name: node.name, roles: [...node.disks.keys()], bytes: [...node.disks.values()].reduce((sum, disk) => sum + disk.bytes, 0n), usedBytes: 0n, image: node.disks.get('root')?.image ?? null,
       kind: null, isCurrent: world.currentNodes.get(instance) === id,
     })),
     instancesWithCheckpoints: async () => [...new Set([...world.nodes.values()].map(({ instance }) => instance))],
@@ -163,7 +178,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     dropImage: async () => false,
   };
   return withEffects(base as unknown as NodeStorage, 'storage', crash, ['ensureImage', 'createDiskFromImage', 'createBlankDisk', 'growDisk', 'fillDisk', 'replaceFromImage',
-    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'dropSnapshot', 'createCheckpoint', 'restoreCheckpoint', 'deleteCheckpoint']);
+    'replaceWithBlank', 'dropReplacement', 'keepDisks', 'revertDisks', 'forgetKept', 'holdStill', 'letGo', 'buryDisk', 'buryDisks', 'reap', 'takeSnapshot', 'takeCheckpointCopy', 'dropSnapshot', 'createCheckpoint', 'restoreCheckpoint', 'deleteCheckpoint']);
 }
 
 /** A disk that is not held is evidence of nothing; each run of the guest writes to its disks. */
@@ -182,6 +197,30 @@ function writeDisks(world: World, instance: InstanceUuid): void {
   const disks = world.disks.get(instance);
   for (const [role, disk] of [...(disks ?? [])]) disks?.set(role, { ...disk, writtenBy: world.runs });
 }
+
+/** As the real one: with its hash, if it is known. */
+async function fetchDisk(world: World, image: GlanceImage, octets: AsyncIterable<Uint8Array>): Promise<void> {
+  const content = await octetsOf(octets);
+  const isRight = image.hashAlgorithm !== 'sha256' || createHash('sha256').update(content).digest('hex') === image.hashValue;
+  if (!isRight) throw new AgentError('image-unacceptable', 'x', { wire: novaFaults.imageUnacceptable(image.id, 'the image does not have the hash that Glance recorded') });
+  if (content.startsWith('{')) world.imageWriters.set(image.id, (JSON.parse(content) as { writtenBy?: number }).writtenBy);
+}
+
+async function octetsOf(octets: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of octets) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
+const writerOf = (world: World, image: string): { writtenBy?: number } => {
+  const writtenBy = world.imageWriters.get(image);
+  return writtenBy === undefined ? {} : { writtenBy };
+};
+
+const keptFile = (name: string, value: unknown): KeptFile => {
+  const content = Buffer.from(JSON.stringify(value));
+  return { name, bytes: BigInt(content.length), open: async function* () { yield content; } };
+};
 
 /** The effect's middle comes last, after arguments that may be left out. */
 const halfOf = (rest: readonly unknown[]): Half | undefined => rest.at(-1) as Half | undefined;
@@ -364,6 +403,22 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
       const kept = world.keptFiles.get(id);
       if (guest !== undefined && kept !== undefined) guest.variablesSince = kept.variablesSince;
     },
+    keptFiles: async (_instance: InstanceUuid, id: string) => {
+      const kept = world.keptFiles.get(id);
+      if (kept === undefined) return [];
+      return [keptFile('nvram.fd', kept.variablesSince), ...(kept.memory === null ? [] : [keptFile('ram', { memory: kept.memory, writtenBy: kept.writtenBy }), keptFile('manifest.json', kept.memory)])];
+    },
+    async importKept(instance: InstanceUuid, id: string, files: readonly KeptFile[], { memory }: { memory: CheckpointMemory | null }, half?: Half) {
+      const read = async (name: string): Promise<unknown> => {
+        const file = files.find((one) => one.name === name);
+        return file === undefined ? null : JSON.parse(await octetsOf(file.open()));
+      };
+      const variablesSince = await read('nvram.fd') as number | null;
+      const ram = memory === null ? { memory: null } : await read('ram') as { memory: number; writtenBy?: number };
+      await half?.();
+      world.keptFiles.set(id, { instance, variablesSince, ...ram });
+    },
+    seal: async (instance: InstanceUuid, id: string, { sum }: CheckpointMemory) => `sealed ${instance} ${id} ${sum}`,
     kept: async (instance: InstanceUuid) => [...world.keptFiles].filter(([, kept]) => kept.instance === instance).map(([id]) => parseCheckpointId(id)),
     dropKept: async (_instance: InstanceUuid, id: string) => { world.keptFiles.delete(id); },
     async dropSave(instance: InstanceUuid) { delete guestOf(instance)?.save; },
@@ -398,7 +453,7 @@ export function fakeDriver(world: World, crash: CrashRecorder): HypervisorDriver
     adopt: async () => undefined,
     onEvent: () => undefined,
   };
-  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'keepSave', 'keepVariables', 'putBackSave', 'putBackVariables', 'dropKept', 'forgetVariables', 'destroy']);
+  return withEffects(base as unknown as HypervisorDriver, 'driver', crash, ['define', 'start', 'stop', 'softReboot', 'pause', 'unpause', 'suspend', 'resume', 'dropSave', 'keepSave', 'keepVariables', 'importKept', 'putBackSave', 'putBackVariables', 'dropKept', 'forgetVariables', 'destroy']);
 }
 
 export function fakeConfigDrive(world: World, crash: CrashRecorder): ConfigDriveWriter {

@@ -88,8 +88,8 @@ export function snapshotMessage(world: World, uuid: InstanceUuid): WireMessage {
   return messageTo('snapshot_instance', { instance: setTask(world, uuid, 'image_snapshot_pending').toWire(), image_id: newImageId });
 }
 /** An image that a user asked to be a checkpoint. */
-export function checkpointMessage(world: World, uuid: InstanceUuid, kind: 'disk' | 'full' = 'disk'): WireMessage {
-  world.glance.set(newImageId, { status: 'queued', diskFormat: null, properties: { bhyve_checkpoint: kind } });
+export function checkpointMessage(world: World, uuid: InstanceUuid, kind: 'disk' | 'full' = 'disk', store: 'local' | 'glance' = 'local'): WireMessage {
+  world.glance.set(newImageId, { status: 'queued', diskFormat: null, properties: { bhyve_checkpoint: kind, bhyve_checkpoint_store: store } });
   return messageTo('snapshot_instance', { instance: setTask(world, uuid, 'image_snapshot_pending').toWire(), image_id: newImageId });
 }
 /** Back to it; nova-api has put the new image and its properties into the row. */

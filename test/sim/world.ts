@@ -85,13 +85,19 @@ export interface World {
   /** Messages to this host that the broker holds. */
   readonly queue: WireMessage[];
   /** Glance's images but the one that everybody boots from. */
-  readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null; properties?: Readonly<Record<string, string>> }>;
+  readonly glance: Map<string, { status: 'queued' | 'saving' | 'active'; diskFormat: string | null; properties?: Readonly<Record<string, string>>; isHidden?: boolean }>;
+  /** image id → its octets */
+  readonly imageData: Map<string, Buffer>;
+  /** image id → which run had written to the disk in it, for those in the cache that say so. */
+  readonly imageWriters: Map<string, number | undefined>;
   /** id → a node of the checkpoint tree. */
   readonly nodes: Map<string, { readonly instance: InstanceUuid; readonly parent: string | null; readonly guest: 'running' | 'off'; readonly memory: CheckpointMemory | null; readonly disks: ReadonlyMap<DiskRole, FakeDisk> } & CheckpointKeeping>;
   /** instance → the node that its disks descend from. */
   readonly currentNodes: Map<InstanceUuid, string>;
   /** operation → whose disk is kept for it */
   readonly snapshots: Map<string, InstanceUuid>;
+  /** operation → the disk, if it is one of a node */
+  readonly copies: Map<string, FakeDisk>;
   shelvedOffloadSeconds: number;
   /** Delivers Neutron's word to whichever agent lives. */
   deliver: ((instance: InstanceUuid, name: string, tag: string) => void) | null;
@@ -100,7 +106,7 @@ export interface World {
 export function createWorld(): World {
   return {
     rows: new Map(), faults: [], events: [], ports: new Map(), allocations: new Set(), rebuilds: [], folders: new Map(), disks: new Map(), successors: new Map(), kept: new Map(), still: new Set(), heldAt: new Map(), partialSaves: new Map(), keptFiles: new Map(), runs: 0, torn: [], canSave: true, restores: 'taken', rescueDrives: new Set(), graveyard: [],
-    taps: new Map(), images: new Set(), glance: new Map(), nodes: new Map(), currentNodes: new Map(), snapshots: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
+    taps: new Map(), images: new Set(), glance: new Map(), nodes: new Map(), currentNodes: new Map(), snapshots: new Map(), copies: new Map(), imageData: new Map(), imageWriters: new Map(), shelvedOffloadSeconds: 0, migrations: new Map(), queue: [], deliver: null,
   };
 }
 

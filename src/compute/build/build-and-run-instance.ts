@@ -12,6 +12,7 @@ import { runSteps } from '../../journal/index.js';
 import type { NetworkInfo } from '../../network/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
 import { elevated } from '../../rpc/context.js';
+import { forgetCheckpoint } from '../checkpoint-image.js';
 import { isDeletedMeanwhile, isInstanceGone, isTaskStateConflict } from '../error-text.js';
 import { refuseUnfit, showImage } from '../fetch-image.js';
 import { createEvent } from '../notifications/events.js';
@@ -99,6 +100,7 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   const uuid = parseInstanceUuid(instance.get('uuid'));
   const admin = elevated(context);
   const injectedFiles = decodeFiles(args.injected_files);
+  forgetCheckpoint(instance);
   instance.set('system_metadata', { ...instance.get('system_metadata'), boot_roles: context.roles.join(',') });
   const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
   const properties = { ...normalProperties(textProperties(args.image?.properties)), ...imagePropertiesOf(instance) };

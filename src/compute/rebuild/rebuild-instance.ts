@@ -4,7 +4,7 @@ import { novaFaults } from '../../lib/nova-faults.js';
 import { runSteps } from '../../journal/index.js';
 import { isBootFromVolume, taskStates, toNovaTime, vmStates, type NovaObjectOf } from '../../objects/index.js';
 import type { GlanceImage } from '../../openstack/index.js';
-import { isCheckpointImage, memoryOfImage, nodeOfImage, refuseWithInside, returnToImage } from '../checkpoint-image.js';
+import { forgetCheckpoint, isCheckpointImage, isCheckpointOf, memoryOfImage, nodeHere, nodeOfImage, refuseWithInside, returnToImage } from '../checkpoint-image.js';
 import { decodeFiles } from '../build/request.js';
 import { refuseUnsupported } from '../build/supported.js';
 import { localDisks } from '../local-disks.js';
@@ -17,7 +17,9 @@ import type { InstanceMethod, Operation } from '../operation.js';
 import { bringUp } from '../power-steps.js';
 import { saveState, saveWithPower } from '../save-state.js';
 import { showIfLeftSaved } from '../snapshot/bring-back.js';
+import { isStored } from '../stored-checkpoint.js';
 import { rebuildArguments, type RebuildArguments } from './arguments.js';
+import { importCheckpoint } from './import-checkpoint.js';
 import { refuseEvacuation } from './refuse-evacuation.js';
 import { configDriveStep, remakeSteps } from './remake-steps.js';
 import { forgetSteps, goOnSteps, isRemade, restoreSteps, type Return } from './restore-steps.js';
@@ -31,7 +33,8 @@ const attributes = ['flavor', 'info_cache', 'metadata', 'system_metadata', 'keyp
 /**
  * Rebuild: the same server (ports, addresses, name) on a new disk. Everything that can be refused is refused while the guest still runs, and
  * the old disk goes only when the new one is there; so a rebuild that fails before that leaves the server as it was. With an image that stands for
- * a checkpoint of this server, its disks become those of the checkpoint, and its guest goes on from there if that has memory.
+ * a checkpoint of this server, its disks become those of the checkpoint, and its guest goes on from there if that has memory. One that Glance has of another server
+ * is a disk like any other.
  */
 export const rebuildInstance: InstanceMethod<RebuildArguments> = {
   kind: 'instance',
@@ -87,7 +90,7 @@ async function acceptedImage(operation: Rebuild): Promise<Accepted> {
     properties: normalProperties(image.properties), capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats,
   });
   decodeFiles(args.injected_files); // what is not base64 is refused before, not after, the old disk is gone
-  if (isCheckpointImage(image)) return { image, back: await acceptedReturn(operation, image) };
+  if (isCheckpointOf(instance.get('uuid'), image) || (isCheckpointImage(image) && !isStored(image))) return { image, back: await acceptedReturn(operation, image, blockDevices) };
   const flavor = instance.get('flavor');
   refuseUnfit(flavor, image);
   await refuseWithInside(deps, instance.get('uuid'), 'rebuilding to another image');
@@ -96,12 +99,15 @@ async function acceptedImage(operation: Rebuild): Promise<Accepted> {
 }
 
 /** The node that the image stands for, and its memory if the guest can go on from it. */
-async function acceptedReturn({ args: { instance, target_state: targetState }, deps, signal, log, isResumed }: Rebuild, image: GlanceImage): Promise<Return> {
+async function acceptedReturn(operation: Rebuild, image: GlanceImage, blockDevices: readonly NovaObjectOf<'BlockDeviceMapping'>[]): Promise<Return> {
+  const { args: { instance, target_state: targetState }, deps, signal, log, isResumed } = operation;
   const uuid = instance.get('uuid');
-  const node = await nodeOfImage(deps, uuid, image);
-  if (!staysOff(instance, targetState)) return { node, memory: await memoryOfImage(deps, uuid, image, node, { isUnderWay: isResumed, signal }) };
+  const isOff = staysOff(instance, targetState);
+  const here = isStored(image) ? await nodeHere(deps, uuid, image) : await nodeOfImage(deps, uuid, image);
+  const { node, images } = here === undefined ? await importCheckpoint(operation, image, { isOff, blockDevices }) : { node: here, images: null };
+  if (!isOff) return { node, images, memory: await memoryOfImage(deps, uuid, image, node, { isUnderWay: isResumed, signal }) };
   if (node.memory !== null) log.info({ checkpoint: node.id }, 'memory of the checkpoint not used: the server is off');
-  return { node, memory: null };
+  return { node, images, memory: null };
 }
 
 /** Nova starts a server that was stopped and stops it again; here it stays off. */
@@ -117,7 +123,8 @@ async function remake(operation: Rebuild, { image, back }: Accepted): Promise<vo
     if (memory !== null) await runSteps(deps.journal, id, await forgetSteps(operation), signal);
     return reportRebuilt(operation, isOff);
   }
-  if (back !== null) returnToImage(instance, back.node, before ?? null);
+  if (back === null) forgetCheckpoint(instance);
+  else returnToImage(instance, back.node, before ?? null);
   await saveWithPower(deps, context, instance, { taskState: rebuilding }, from(rebuilding));
   await runSteps(deps.journal, id, [endGuest(deps, uuid, stopOptions(deps.options, instance, true))], signal);
   await saveState(deps, context, instance, { taskState: rebuildBlockDeviceMapping }, from(rebuilding));

@@ -1,8 +1,8 @@
 /** The steps that take a server to a node of its checkpoint tree, for a rebuild and for the operator. The guest is down. */
-import { parseInstanceUuid, type InstanceUuid, type OperationId } from '../../lib/ids.js';
+import { parseInstanceUuid, type ImageId, type InstanceUuid, type OperationId } from '../../lib/ids.js';
 import type { Step } from '../../journal/index.js';
 import type { NovaObjectOf } from '../../objects/index.js';
-import type { CheckpointMemory, CheckpointNode } from '../../storage/index.js';
+import type { CheckpointMemory, CheckpointNode, DiskRole } from '../../storage/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { rootBytesOf } from '../fetch-image.js';
 import { letDisksGo, plugVifs, restoreGuest, restoreStep } from '../machine-steps.js';
@@ -16,6 +16,8 @@ type Going = Pick<Operation<{ readonly instance: NovaObjectOf<'Instance'> }>, 'i
 export interface Return {
   readonly node: CheckpointNode;
   readonly memory: CheckpointMemory | null;
+  /** The images, in the cache, that its disks are made of where this host does not have the node. The root disk is among them. */
+  readonly images?: ReadonlyMap<DiskRole, ImageId> | null;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Return {
  * With memory its save becomes the guest's own last, tied to the disks as they are then. Once it lies there the step is never done again: a guest may have gone on from
  * it and written to them.
  */
-export function restoreSteps(operation: Going, { node, memory }: Return): readonly Step[] {
+export function restoreSteps(operation: Going, { node, memory, images }: Return): readonly Step[] {
   const { id, args: { instance }, deps } = operation;
   const { storage, driver } = deps;
   const uuid = parseInstanceUuid(instance.get('uuid'));
@@ -38,7 +40,8 @@ export function restoreSteps(operation: Going, { node, memory }: Return): readon
         // What a suspended guest remembers does not go with other disks.
         await storage.letGo(uuid);
         await driver.dropSave(uuid);
-        await storage.restoreCheckpoint(uuid, node.id, id);
+        if (images === undefined || images === null) await storage.restoreCheckpoint(uuid, node.id, id);
+        for (const [role, image] of images ?? []) await storage.replaceFromImage(uuid, role, image, null, id);
         await driver.putBackVariables(uuid, node.id);
         if (memory !== null) await driver.putBackSave(uuid, node.id, await storage.holdStill(uuid));
         else await storage.growDisk(uuid, 'root', rootBytesOf(instance.get('flavor')) ?? 0n);

@@ -3,7 +3,6 @@ import { parseInstanceUuid } from '../../lib/ids.js';
 import { runSteps } from '../../journal/index.js';
 import { taskStates, vmStates } from '../../objects/index.js';
 import { powerStates } from '../../virt/index.js';
-import { refuseWithCheckpoints } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { stopOptions } from '../grace.js';
 import { endGuest, unplugVifs } from '../machine-steps.js';
@@ -11,6 +10,7 @@ import type { InstanceMethod, Operation } from '../operation.js';
 import { syncPowerState } from '../power-state.js';
 import { powerAttributes } from '../power-steps.js';
 import { saveState } from '../save-state.js';
+import { refuseWithCheckpoints } from '../stored-checkpoint.js';
 import { dropDiskCopy, dropUnfilledImage, makeImage } from '../snapshot/make-image.js';
 import { imageArguments } from '../snapshot/take-image.js';
 import { offload } from './offload.js';
@@ -49,11 +49,11 @@ async function shelve(operation: Operation<Args>): Promise<null> {
   return null;
 }
 
-/** Before anything is touched: a server that will be taken off this host leaves its checkpoints behind. */
-async function refuseToLose({ args: { instance, image_id: image }, context, deps, log, isResumed }: Operation<Args>): Promise<void> {
+/** Before anything is touched: a server that will be taken off this host leaves its checkpoints behind, but for those that Glance has. */
+async function refuseToLose({ args: { instance, image_id: image }, context, deps, log, signal, isResumed }: Operation<Args>): Promise<void> {
   if (isResumed || deps.options.shelvedOffloadSeconds < 0) return;
   try {
-    await refuseWithCheckpoints(deps, instance.get('uuid'), 'Shelving the server');
+    await refuseWithCheckpoints(deps, { instance: instance.get('uuid'), context, signal }, 'Shelving the server');
   } catch (error) {
     await dropUnfilledImage(deps, context, image, log);
     throw error;

@@ -3,12 +3,12 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { taskStates, vmStates } from '../../objects/index.js';
 import type { ComputeDeps } from '../deps.js';
-import { refuseWithCheckpoints } from '../checkpoint-image.js';
 import { isDeletedMeanwhile } from '../error-text.js';
 import { stopOptions } from '../grace.js';
 import { instanceArgument, performOwn, type InstanceMethod, type Operation } from '../operation.js';
 import { powerAttributes } from '../power-steps.js';
 import { saveState } from '../save-state.js';
+import { refuseWithCheckpoints } from '../stored-checkpoint.js';
 import { offload } from './offload.js';
 
 const args = z.looseObject({ instance: instanceArgument, clean_shutdown: z.boolean().default(true) });
@@ -26,12 +26,12 @@ export const shelveOffloadInstance: InstanceMethod<Args> = {
 };
 
 async function shelveOffload(operation: Operation<Args>): Promise<null> {
-  const { args: { instance, clean_shutdown: isClean }, context, deps, isResumed, log } = operation;
+  const { args: { instance, clean_shutdown: isClean }, context, deps, isResumed, log, signal } = operation;
   const isUnfinished = instance.get('host') === deps.options.host
     && (instance.get('task_state') === taskStates.shelvingOffloading || instance.get('vm_state') === vmStates.shelvedOffloaded);
   if (isResumed && !isUnfinished) return null; // somebody else went on with it
   if (!hasImage(instance)) throw refuse(novaFaults.notImplemented('Offloading a server that has no image is not supported by this host: its disk would be lost'));
-  if (!isResumed) await refuseWithCheckpoints(deps, instance.get('uuid'), 'Offloading the server');
+  if (!isResumed) await refuseWithCheckpoints(deps, { instance: instance.get('uuid'), context, signal }, 'Offloading the server');
   try {
     await deps.conductor.instances.load(context, instance, powerAttributes);
     await offload(operation, stopOptions(deps.options, instance, isClean));

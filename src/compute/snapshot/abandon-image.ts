@@ -17,6 +17,7 @@ import { saveState } from '../save-state.js';
 import { recordFault } from '../wrappers.js';
 import { comeBack } from './bring-back.js';
 import { dropUnfilledImage } from './make-image.js';
+import { dropParts } from './store-checkpoint.js';
 
 const imageTasks: readonly string[] = [taskStates.imageSnapshotPending, taskStates.imageSnapshot, taskStates.imageBackup, taskStates.imagePendingUpload, taskStates.imageUploading];
 
@@ -47,7 +48,10 @@ async function settleImage(deps: ComputeDeps, operation: JournalledOperation, { 
   const { image_id: image } = message['args'] as { image_id?: unknown };
   if (wasUnfinished && isUuid(image)) {
     // A node whose image is complete is wanted; any other is of an image that will never be.
-    if (!(await dropUnfilledImage(deps, context, parseImageId(image), log))) await dropCheckpoint(deps, instance, checkpointIdOf(image));
+    if (!(await dropUnfilledImage(deps, context, parseImageId(image), log))) {
+      await dropParts(deps, context, parseImageId(image), log);
+      await dropCheckpoint(deps, instance, checkpointIdOf(image));
+    }
     await recordFault(deps, context, instance, interrupted());
   }
   await endEvent(deps, operation, context, wasUnfinished);

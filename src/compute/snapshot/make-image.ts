@@ -4,7 +4,6 @@
  *
  *   keep the disk ─▶ task "pending upload" ─▶ (qcow2) ─▶ task "uploading" ─▶ describe ─▶ upload ─▶ let the copy go
  */
-import { AgentError } from '../../lib/errors.js';
 import { novaFaults, refuse } from '../../lib/nova-faults.js';
 import { parseInstanceUuid, type ImageId, type OperationId } from '../../lib/ids.js';
 import { runSteps } from '../../journal/index.js';
@@ -14,6 +13,7 @@ import type { Logger } from '../../observe/index.js';
 import type { ChainKind } from '../../storage/index.js';
 import type { RequestContext } from '../../rpc/context.js';
 import type { ComputeDeps } from '../deps.js';
+import { isImageGone } from '../error-text.js';
 import { uploadDisk } from './upload-disk.js';
 
 export interface ImageWork {
@@ -78,9 +78,6 @@ export async function dropDiskCopy({ id, deps, instance, log }: Pick<ImageWork, 
     log.warn({ err }, 'copy of the disk not removed; the periodic duty will do it');
   }
 }
-
-/** Whether the image is not there (any more): its user has deleted it. */
-export const isImageGone = (error: unknown): boolean => error instanceof AgentError && error.wire?.className === 'ImageNotFound';
 
 /** An image that nobody will ever fill is deleted; one that is complete stays, and true is the answer then. Failures are logged: the cause matters more. */
 export async function dropUnfilledImage(deps: Pick<ComputeDeps, 'glance'>, context: RequestContext, image: ImageId, log: Logger): Promise<boolean> {

@@ -5,11 +5,11 @@ import { inSlot } from '../../lib/slots.js';
 import { taskStates, type NovaObjectOf } from '../../objects/index.js';
 import { elevated } from '../../rpc/context.js';
 import { chainKindAsked, checkpointAsked } from '../checkpoint-image.js';
-import { isDeletedMeanwhile } from '../error-text.js';
+import { isDeletedMeanwhile, isImageGone } from '../error-text.js';
 import { instanceArgument, type Operation } from '../operation.js';
 import { saveState, saveWithPower } from '../save-state.js';
 import { makeCheckpoint } from './make-checkpoint.js';
-import { dropUnfilledImage, isImageGone, makeImage, type ImageWork } from './make-image.js';
+import { dropUnfilledImage, makeImage, type ImageWork } from './make-image.js';
 
 export const imageIdArgument = z.custom<string>(isUuid, 'not a canonical UUID').transform((id) => parseImageId(id));
 export const imageArguments = { instance: instanceArgument, image_id: imageIdArgument };
@@ -28,8 +28,8 @@ export async function takeImage(operation: TakeImage, from: string): Promise<voi
     await inSlot(deps.snapshotSlots, signal, async () => {
       await saveWithPower(deps, context, instance, {});
       const asked = await deps.glance.show(context, image);
-      const kind = checkpointAsked(asked);
-      const fill = kind === null ? makeImage : (work: ImageWork) => makeCheckpoint(work, kind);
+      const wish = checkpointAsked(asked);
+      const fill = wish === null ? makeImage : (work: ImageWork) => makeCheckpoint(work, wish);
       await fill({
         chainKind: chainKindAsked(asked), id: operation.id, deps, context, instance, image, log, signal,
         onStage: (stage) => (stage === 'pending-upload'

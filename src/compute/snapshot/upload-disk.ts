@@ -1,18 +1,21 @@
 /** The way of a disk's octets to Glance: at the rate that the operator allows, told of now and then, ended when nobody wants the image any more. */
 import { AgentError } from '../../lib/errors.js';
-import { parseInstanceUuid } from '../../lib/ids.js';
+import { parseInstanceUuid, type ImageId } from '../../lib/ids.js';
 import { paced } from '../../lib/paced.js';
 import type { DiskContent } from '../../storage/index.js';
-import { isInstanceGone } from '../error-text.js';
-import { isImageGone, type ImageWork } from './make-image.js';
+import { isImageGone, isInstanceGone } from '../error-text.js';
+import type { ImageWork } from './make-image.js';
 
 /** Between two looks whether image and server are still there. */
 const LOOK_MS = 15_000;
 const PROGRESS_MS = 30_000;
 
-/** Rejects with the error of the look that found image or server gone, else with what went wrong. */
-export async function uploadDisk(work: ImageWork, content: DiskContent): Promise<void> {
-  const { deps, context, image, log } = work;
+/**
+ * Rejects with the error of the look that found image or server gone, else with what went wrong. The octets become those of `target`, if that is another image than
+ * the one that is wanted.
+ */
+export async function uploadDisk(work: ImageWork, content: DiskContent, target: ImageId = work.image): Promise<void> {
+  const { deps, context, log } = work;
   const { clock, metrics } = deps;
   const startedMs = clock.monotonicMs();
   const ending = new AbortController();
@@ -22,9 +25,9 @@ export async function uploadDisk(work: ImageWork, content: DiskContent): Promise
   const looking = lookNowAndThen(work, ending);
   let outcome = 'failed';
   try {
-    await deps.glance.upload(context, image, { bytes: content.bytes, open: () => told(work, content, ending.signal) }, ending.signal);
+    await deps.glance.upload(context, target, { bytes: content.bytes, open: () => told({ ...work, image: target }, content, ending.signal) }, ending.signal);
     outcome = 'succeeded';
-    log.info({ image, bytes: Number(content.bytes), format: content.diskFormat, ms: Math.round(clock.monotonicMs() - startedMs) }, 'disk uploaded');
+    log.info({ image: target, bytes: Number(content.bytes), format: content.diskFormat, ms: Math.round(clock.monotonicMs() - startedMs) }, 'disk uploaded');
   } finally {
     work.signal.removeEventListener('abort', onAbort);
     ending.abort(new AgentError('aborted', 'the upload is over'));

@@ -45,6 +45,8 @@ export interface GuestFiles {
   readonly root: string;
   /** Where supervisors leave a file named after the guest whenever something happened to it. */
   readonly events: string;
+  /** What checkpoints that leave this host are sealed with (carry-checkpoint.ts). */
+  readonly sealKey: string;
   paths(instance: InstanceUuid): GuestPaths;
   /** Every instance that has a folder, also one without an instance.json. */
   folders(): Promise<InstanceUuid[]>;
@@ -88,6 +90,7 @@ export function createGuestFiles(host: Host, statePath: string): GuestFiles {
   return {
     root,
     events: `${statePath}/events`,
+    sealKey: `${statePath}/checkpoint.key`,
     paths,
     folders,
     async list() {

@@ -19,7 +19,8 @@ import { manifestName, parseManifest, renderManifest, saveFiles } from './save-m
 type Deps = Pick<LifecycleDeps, 'host' | 'files'>;
 
 const PARTIAL = '.partial';
-const variablesName = 'nvram.fd';
+/** Where the firmware's variables are in a node's folder. */
+export const variablesName = 'nvram.fd';
 
 /** Where a node's files are, if it has any. */
 export const keptFolder = (files: GuestFiles, instance: InstanceUuid, checkpoint: CheckpointId): string => `${files.paths(instance).checkpoints}/${checkpoint}`;
@@ -27,7 +28,8 @@ export const keptFolder = (files: GuestFiles, instance: InstanceUuid, checkpoint
 /** What ties a manifest to the node's disks. */
 export const sumOf = (manifest: string): string => createHash('sha256').update(manifest).digest('hex');
 
-async function makeFolder({ host, files }: Deps, folder: string, fill: (partial: string) => Promise<void>): Promise<void> {
+/** Makes a folder that is whole whenever it has its name; what was begun before goes. */
+export async function makeFolder({ host, files }: Deps, folder: string, fill: (partial: string) => Promise<void>): Promise<void> {
   const partial = `${folder}${PARTIAL}`;
   await host.files.remove(partial, files.root);
   await host.files.makeDirectory(partial, 0o700);

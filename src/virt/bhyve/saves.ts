@@ -2,6 +2,7 @@
 import type { InstanceUuid } from '../../lib/ids.js';
 import type { HypervisorDriver, KeptCheckpoints } from '../types.js';
 import { allowSave } from './allow-save.js';
+import { importKept, keptFiles, seal } from './carry-checkpoint.js';
 import { dropKept, keepSave, keepVariables, keptCheckpoints, putBackSave, putBackVariables } from './kept-checkpoints.js';
 import type { LifecycleDeps } from './lifecycle.js';
 import { dropPartial } from './partial-save.js';
@@ -50,6 +51,9 @@ export function createSaves(deps: SavesDeps): Saves & KeptCheckpoints {
     whyNoReturn: (instance, checkpoint, memory, signal) => whyNoReturn(lifecycle, instance, checkpoint, memory, signal),
     putBackSave: (instance, checkpoint, disks) => withGuest(instance, () => putBackSave(lifecycle, instance, checkpoint, disks)),
     putBackVariables: (instance, checkpoint) => withGuest(instance, () => putBackVariables(lifecycle, instance, checkpoint)),
+    keptFiles: (instance, checkpoint) => keptFiles(lifecycle, instance, checkpoint),
+    importKept: (instance, checkpoint, files, options) => withGuest(instance, () => importKept(lifecycle, instance, checkpoint, files, options)),
+    seal: (instance, checkpoint, memory) => seal(lifecycle, instance, checkpoint, memory),
     kept: (instance) => keptCheckpoints(lifecycle, instance),
     dropKept: (instance, checkpoint) => withGuest(instance, () => dropKept(lifecycle, instance, checkpoint)),
   };

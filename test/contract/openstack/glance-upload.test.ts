@@ -62,6 +62,12 @@ describe('an upload', () => {
     expect(request?.headers).toMatchObject({ 'content-length': String(octets.length), 'content-type': 'application/octet-stream', 'x-auth-token': 'user-token', 'x-openstack-request-id': context.requestId });
   });
 
+  test('that Glance has no room for fails in the words of Nova', async () => {
+    serve({ status: 'queued' }, () => ({ status: 413 }));
+    expect(wireFaultOf(await errorOf(client().upload(context, id, contentOf(), never)))).toMatchObject({ className: 'ImageQuotaExceeded', kwargs: { image_id: id } });
+    expect(uploads()).toHaveLength(1);
+  });
+
   test.each([404, 410])('of an image that was deleted (%i) fails in the words of Nova, and is not tried again', async (status) => {
     serve({ status: 'gone' }, () => ({ status }));
     expect(wireFaultOf(await errorOf(client().upload(context, id, contentOf(), never)))?.className).toBe('ImageNotFound');
@@ -93,7 +99,7 @@ describe('an upload', () => {
   });
 
   test('that Glance refuses is not tried again', async () => {
-    serve({ status: 'queued' }, () => ({ status: 413 }));
+    serve({ status: 'queued' }, () => ({ status: 400 }));
     expect(codeOf(await errorOf(client().upload(context, id, contentOf(), never)))).toBe('http-bad-request');
     expect(uploads()).toHaveLength(1);
   });
@@ -173,6 +179,32 @@ describe('beside the octets', () => {
     });
     await client().update(context, id, { disk_format: 'raw', 'odd/name~': 'x' });
     expect(bodies).toEqual([['PATCH', 'application/openstack-images-v2.1-json-patch', [{ op: 'add', path: '/disk_format', value: 'raw' }, { op: 'add', path: '/odd~1name~0', value: 'x' }]]]);
+  });
+
+  test('a hidden image is made once, with what it is to say, for the user', async () => {
+    const bodies: unknown[] = [];
+    let status = 201;
+    cloud.services.set('/v2/images', (request) => {
+      bodies.push([request.method, request.headers['x-auth-token'], request.body]);
+      return { status, body: { id } };
+    });
+    expect(await client().createHidden(context, { name: 'part', disk_format: 'raw', bhyve_x: '1' })).toBe(id);
+    expect(bodies).toEqual([['POST', 'user-token', { name: 'part', disk_format: 'raw', bhyve_x: '1', visibility: 'private', os_hidden: true }]]);
+    status = 413;
+    expect(codeOf(await errorOf(client().createHidden(context, {})))).toBe('image-too-much');
+    status = 503;
+    expect(codeOf(await errorOf(client().createHidden(context, {})))).toBe('http-server-error');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test.each<[FakeReply, unknown]>([
+    [{ status: 200, body: { usage: { image_size_total: { limit: 10, usage: 7 }, image_count_total: { limit: 5, usage: 6 } } } }, { bytes: 3n << 20n, images: 0 }],
+    [{ status: 200, body: { usage: { image_size_total: { limit: -1, usage: 7 } } } }, { bytes: null, images: null }],
+    [{ status: 200, body: { usage: {} } }, { bytes: null, images: null }],
+    [{ status: 404 }, { bytes: null, images: null }],
+  ])('what a quota has room for is told by %j', async (reply, room) => {
+    cloud.services.set('/v2/info/usage', () => reply);
+    expect(await client().room(context)).toEqual(room);
   });
 
   test('a list follows the pages, newest first, as Nova asks for backups', async () => {

@@ -420,6 +420,33 @@ export function storageSuite(name: string, openPool: () => Promise<PoolUnderTest
       expect((await storage.disks(ONE)).map(({ madeFor }) => madeFor)).toEqual(['a-restore', 'a-restore']);
     });
 
+    test.each(['raw', 'qcow2'] as const)('each disk of a node is read as %s as it was, whatever took its place since, and the node stays when the copy goes', async (format) => {
+      const [checkpoint, operation] = [parseCheckpointId('33333333-3333-4333-8333-333333333333'), parseOperationId('cccccccc-cccc-4ccc-8ccc-cccccccccccc')];
+      await ensure();
+      await storage.createDiskFromImage(ONE, 'root', IMAGE, BigInt(8 * MiB));
+      const swap = await storage.createBlankDisk(ONE, 'swap', BigInt(MiB));
+      await write(swap.devicePath, 'swapped', 4096);
+      await storage.createCheckpoint(ONE, checkpoint, 'running');
+      await write(swap.devicePath, 'another', 4096);
+      await storage.replaceFromImage(ONE, 'root', IMAGE, BigInt(16 * MiB), 'a-rebuild');
+      const before = await datasets();
+      const octetsOf = async (role: 'root' | 'swap'): Promise<Buffer> => {
+        await storage.takeCheckpointCopy(ONE, checkpoint, role, operation);
+        await storage.takeCheckpointCopy(ONE, checkpoint, role, operation);
+        const chunks: Uint8Array[] = [];
+        for await (const chunk of (await storage.openSnapshot(ONE, operation, { format, isCompressed: false, signal: new AbortController().signal })).open()) chunks.push(chunk);
+        await waitUntil(() => storage.dropSnapshot(ONE, operation).then(() => true), 'the copy is gone');
+        writeFileSync(join(corpus, `node.${format}`), Buffer.concat(chunks));
+        execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', `node.${format}`, 'node.disk'], { cwd: corpus });
+        return readFileSync(join(corpus, 'node.disk'));
+      };
+      const [root, other] = [await octetsOf('root'), await octetsOf('swap')];
+      expect([root.length, root.subarray(0, 4 * MiB).equals(content()), other.length, other.subarray(4096, 4103).toString()]).toEqual([8 * MiB, true, MiB, 'swapped']);
+      expect(await datasets()).toEqual(before);
+      expect((await storage.checkpoints(ONE)).map(({ id, roles }) => [id, [...roles].sort()])).toEqual([[checkpoint, ['root', 'swap']]]);
+      await expect(storage.takeCheckpointCopy(ONE, checkpoint, 'eph0', operation)).rejects.toMatchObject({ code: 'disk-missing' });
+    }, 60_000);
+
     test('usage counts what is below the root', async () => {
       const { totalBytes, availableBytes, usedBytes } = await storage.usage();
       expect(availableBytes).toBeGreaterThan(0n);

@@ -235,6 +235,11 @@ function glanceOn(node: () => TestNode): GlanceClient {
     seen: async () => new Set([...node().world.nodes.keys()].map(parseImageId).filter((id) => !node().goneImages.has(id) && id !== node().hiddenImage)),
     isGone: async (id) => node().goneImages.has(id),
     remove: async (_context, id) => void node().glanceCalls.push(`remove ${id}`),
+    createHidden: () => Promise.reject(new Error('no image is made in these tests')),
+    room: async () => ({ bytes: null, images: null }),
+    hidden: async () => [],
+    look: async () => null,
+    discard: async (id) => void node().glanceCalls.push(`discard ${id}`),
   };
 }
 

@@ -90,3 +90,10 @@ test.each([
   expect(String(node.rpc.faults[0]?.['message'])).toMatch(sentence);
   expect([node.world.disks.size, node.world.folders.size, node.taps.size, node.neutron.ports.size]).toEqual([0, 0, 0, 0]);
 });
+
+test('a server that is made of a checkpoint\'s image is none itself: its next snapshot is a snapshot', async () => {
+  await node.receive(build({ image_bhyve_checkpoint: 'disk', image_bhyve_checkpoint_store: 'glance', image_bhyve_checkpoint_id: uuid, image_hw_disk_bus: 'sata' }));
+  await node.settled();
+  expect(row()).toMatchObject({ vm_state: 'active', system_metadata: { image_hw_disk_bus: 'sata' } });
+  expect(Object.keys(row()['system_metadata'] as Data).filter((key) => key.includes('checkpoint'))).toEqual([]);
+});

@@ -22,7 +22,6 @@ describe('a checkpoint', () => {
 
   test.each([
     [{ bhyve_checkpoint: 'everything' }, /is disk or full, not everything/],
-    [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'glance' }, /bhyve_checkpoint_store=glance is not supported by this host yet/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_store: 'moon' }, /is local or glance, not moon/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'sideways' }, /bhyve_checkpoint_kind is external or internal, not sideways/],
     [{ bhyve_checkpoint: 'disk', bhyve_checkpoint_kind: 'internal' }, /is for servers on qcow2 disks, and this one has ZFS volumes/],
