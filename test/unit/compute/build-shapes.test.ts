@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { InstanceUuid } from '../../../src/lib/ids.js';
 import type { WireMessage } from '../../../src/rpc/index.js';
+import type { DiskInfo } from '../../../src/storage/index.js';
 import { wireObject, type TestNode } from '../../contract/support/compute-node.js';
 import { scene, type Scene } from '../../contract/support/scene.js';
 
@@ -51,7 +52,11 @@ async function buildOnQcow2(systemMetadata: Data, hasLibvdsk: boolean): Promise<
   play = await scene('create', { guest: 'none' });
   node = play.node;
   const before = { ...node.deps.storage };
-  Object.assign(node.deps.storage, { formOf: async () => 'qcow2', disks: async (instance: InstanceUuid) => (await before.disks(instance)).map((disk) => ({ ...disk, form: 'qcow2', bus: 'sata' })) });
+  const asFile = (disk: DiskInfo): DiskInfo => ({ ...disk, form: 'qcow2', bus: 'sata' });
+  Object.assign(node.deps.storage, {
+    formOf: async () => 'qcow2', disks: async (instance: InstanceUuid) => (await before.disks(instance)).map(asFile),
+    createDiskFromImage: async (...args: Parameters<typeof before.createDiskFromImage>) => asFile(await before.createDiskFromImage(...args)),
+  });
   Object.assign(node.deps.driver, { capabilities: { ...node.deps.driver.capabilities, hasLibvdsk } });
   await node.receive(build(systemMetadata));
   await node.settled();
