@@ -76,7 +76,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
   const cacheOn = (shelf: ImageStore): ImageCache => createImageCache({ host, store: shelf, locks, scratch, clock, log, metrics, maxDownloadBytes: limits.maxDownloadBytes,
     importTimeoutMs: limits.importTimeoutMs, maxConversions: limits.maxConversions });
   const cache = cacheOn(store);
-  const disks = { host, zfs, layout, store, locks, clock, log };
+  const disks = { host, zfs, layout, store, locks, cloneSizes: { areRight: false }, clock, log };
   const volumes: DiskStorage & Pick<NodeStorage, 'takeCheckpointCopy'> = {
     ...createInstanceDisks(disks),
     ...createDiskReplacements(disks),

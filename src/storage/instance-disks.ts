@@ -29,6 +29,8 @@ export interface InstanceDisksDeps {
   readonly layout: Layout;
   readonly store: ImageStore;
   readonly locks: KeyedMutex<ImageId>;
+  /** Whether a clone was seen to have the size that it was made with. */
+  readonly cloneSizes: { areRight: boolean };
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -134,7 +136,7 @@ export async function settleSize(deps: InstanceDisksDeps, { instance, role }: Pl
 export const containerProperties: Readonly<Record<string, string>> = { mountpoint: 'none' };
 
 /** Size of the new clone. The caller holds the image's lock. */
-export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, dataset: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<bigint> {
+export async function cloneImage({ zfs, layout, store, cloneSizes }: InstanceDisksDeps, dataset: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<bigint> {
   const stored = await store.find(image);
   if (stored === undefined) throw notCached(image);
   if (bytes !== null && bytes < stored.virtualBytes) {
@@ -142,7 +144,7 @@ export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, data
   }
   const wanted = bytes === null ? stored.volumeBytes : roundUpToMebibyte(bytes);
   try {
-    // The size is set together with the marks: `zfs clone -o volsize=` (freebsd/transcripts/zfs.json).
+    // The size is set together with the marks: 13.2 takes `zfs clone -o volsize=`. What the first one has made is looked at.
     await zfs.clone(layout.imageBase(image), dataset, { ...(wanted === stored.volumeBytes ? {} : { volsize: String(wanted) }), ...asProperties(marks) });
   } catch (error) {
     store.forget(image);
@@ -150,7 +152,11 @@ export async function cloneImage({ zfs, layout, store }: InstanceDisksDeps, data
     throw error;
   }
   await store.touch(stored);
-  return wanted;
+  if (wanted === stored.volumeBytes || cloneSizes.areRight) return wanted;
+  const made = (await zfs.get(dataset, ['volsize'])).get(dataset);
+  const current = made === undefined ? stored.volumeBytes : volsizeOf(made);
+  cloneSizes.areRight = current === wanted;
+  return current;
 }
 
 const notCached = (image: ImageId): AgentError =>

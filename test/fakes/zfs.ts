@@ -49,6 +49,8 @@ export interface FakeZfs {
   write(name: string): void;
   /** Octets that are in use besides the datasets. */
   foreignBytes: bigint;
+  /** Clones have the size of what they are made of, whatever is asked for. */
+  ignoresCloneSize: boolean;
 }
 
 class Refusal extends Error {
@@ -80,6 +82,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     datasets,
     open: new Set(),
     foreignBytes: 0n,
+    ignoresCloneSize: false,
     write: (name) => void (existing(name).writes += 1),
     run(args) {
       try {
@@ -240,7 +243,7 @@ export function createFakeZfs(options: FakeZfsOptions = {}): FakeZfs {
     own.delete('volsize');
     const volume = add(name, 'volume', { own, volsize: origin.volsize, origin });
     nodes.cloned?.(volume, origin);
-    if (size === undefined) return '';
+    if (size === undefined || fake.ignoresCloneSize) return '';
     volume.volsize = octets(size);
     nodes.resized?.(volume);
     return '';

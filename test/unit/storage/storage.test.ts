@@ -425,6 +425,14 @@ describe('a root disk', () => {
     expect(host.commands.map((line) => line.split(' ', 2).join(' '))).toEqual(['zfs create', 'zfs clone']);
   });
 
+  test('has its size even if zfs takes that for a clone and does nothing', async () => {
+    zfs.ignoresCloneSize = true;
+    for (const instance of [ONE, TWO]) {
+      expect((await storage.createDiskFromImage(instance, 'root', IMAGE, GiB)).bytes).toBe(GiB);
+      expect(zfs.datasets.get(rootOf(instance))!.volsize).toBe(GiB);
+    }
+  });
+
   test('of an image that somebody destroyed by hand is refused once, and the image is fetched anew for the next try', async () => {
     await ensure(rawContent(2 * MiB)); // it was seen a moment ago
     expect(zfs.run(['destroy', '-r', `tank/nova/images/${IMAGE}`]).code).toBe(0);
