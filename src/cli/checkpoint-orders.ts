@@ -1,6 +1,6 @@
-/** `nova-bhyve checkpoint create`, `restore` and `delete`: what the running agent does for its operator. What it does now goes to stderr, what came of it to stdout. */
+/** `nova-bhyve checkpoint create`, `restore`, `delete` and `flatten`: what the running agent does for its operator. What it does now goes to stderr, what came of it to stdout. */
 import { randomUUID } from 'node:crypto';
-import { askAgent, controlRequests, type CreateAnswer, type DeleteAnswer, type RestoreAnswer } from '../control/index.js';
+import { askAgent, controlRequests, type CreateAnswer, type DeleteAnswer, type FlattenAnswer, type RestoreAnswer } from '../control/index.js';
 import { parseCheckpointId, type CheckpointId, type InstanceUuid } from '../lib/ids.js';
 import { oneCheckpoint } from './checkpoint-tree.js';
 import type { NodeView } from './node-view.js';
@@ -31,11 +31,12 @@ async function targetOf(view: NodeView, { wanted, id }: ToCheckpoint, output: Ou
 const named = ({ checkpoint, name }: { checkpoint: string; name: string | null }): string => (name === null ? checkpoint : `${checkpoint} (${name})`);
 
 /** Resolves with the exit code: 1 if there is no such instance. AgentError of the agent, or `agent-not-running`. */
-export async function createCheckpoint(view: NodeView, options: OrderOptions & { name: string | null; content: 'full' | 'disk' }, output: Output): Promise<number> {
-  const { wanted, name, content, json, statePath } = options;
+export async function createCheckpoint(view: NodeView, options: OrderOptions & { name: string | null; kind: 'full' | 'disk' | 'external' | 'internal' }, output: Output): Promise<number> {
+  const { wanted, name, kind, json, statePath } = options;
+  const [content, chainKind] = kind === 'external' || kind === 'internal' ? (['disk', kind] as const) : ([kind, null] as const);
   const instance = await oneInstance(view, wanted, output);
   if (instance === null) return 1;
-  const made = (await ask(statePath, controlRequests.create, { instance, checkpoint: parseCheckpointId(randomUUID()), content, name }, output)) as CreateAnswer;
+  const made = (await ask(statePath, controlRequests.create, { instance, checkpoint: parseCheckpointId(randomUUID()), content, chainKind, name }, output)) as CreateAnswer;
   if (json) output.out(renderJson({ instance, ...made }));
   else {
     const what = made.content === 'full' ? 'with memory' : made.guest === 'off' ? 'of the disks; the guest was off' : 'of the disks, as after a power cut';
@@ -60,5 +61,14 @@ export async function deleteCheckpoint(view: NodeView, options: ToCheckpoint & {
   if (target === null) return 1;
   const gone = (await ask(options.statePath, controlRequests.remove, { ...target, isForced: options.isForced }, output)) as DeleteAnswer;
   output.out(options.json ? renderJson({ instance: target.instance, ...gone }) : `Checkpoint ${gone.checkpoint} is deleted.\n`);
+  return 0;
+}
+
+/** Resolves with the exit code, as above. */
+export async function flattenDisks(view: NodeView, { wanted, json, statePath }: OrderOptions, output: Output): Promise<number> {
+  const instance = await oneInstance(view, wanted, output);
+  if (instance === null) return 1;
+  const done = (await ask(statePath, controlRequests.flatten, { instance }, output)) as FlattenAnswer;
+  output.out(json ? renderJson(done) : `The disks of ${done.instance} rest on their image alone.\n`);
   return 0;
 }

@@ -36,7 +36,7 @@ function addConfigOptions(command: Command): Command {
     .option('--config-dir <folder>', 'read *.conf in it as well, may repeat', collect, [] as readonly string[]);
 }
 
-interface CheckpointGiven extends Given { readonly name?: string; readonly kind: 'full' | 'disk'; readonly force?: boolean }
+interface CheckpointGiven extends Given { readonly name?: string; readonly kind: 'full' | 'disk' | 'external' | 'internal'; readonly force?: boolean }
 
 /** Those that the running agent carries out. */
 function addOrders(checkpoint: Command, withNode: WithNode, output: Output, done: (code: number) => void): void {
@@ -44,17 +44,21 @@ function addOrders(checkpoint: Command, withNode: WithNode, output: Output, done
   const load = () => import('./checkpoint-orders.js');
   add('create <uuid>', 'have the agent make one of a server, which no image stands for: it stays until it is deleted here, or the server goes')
     .option('--name <name>', 'what to call it')
-    .addOption(new Option('--kind <kind>', 'full: with the memory of the guest, which stands still meanwhile').choices(['full', 'disk']).default('disk'))
+    .addOption(new Option('--kind <kind>', 'full: with the memory of the guest, which stands still meanwhile; external, internal: of qcow2 disks, in a file of its own or inside theirs')
+      .choices(['full', 'disk', 'external', 'internal']).default('disk'))
     .action(async (uuid: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
-      (await load()).createCheckpoint(node, { wanted: uuid, name: given.name ?? null, content: given.kind, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+      (await load()).createCheckpoint(node, { wanted: uuid, name: given.name ?? null, kind: given.kind, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
   add('restore <uuid> <checkpoint>', 'have the agent take a server to a checkpoint (its id, as much of its beginning as is clear, or its name); a server that runs runs afterwards')
     .addOption(new Option('--kind <kind>', 'full: with its memory, if it has any; disk: its disks alone, and a cold start').choices(['full', 'disk']).default('full'))
     .action(async (uuid: string, id: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
-      (await load()).restoreCheckpoint(node, { wanted: uuid, id, content: given.kind, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+      (await load()).restoreCheckpoint(node, { wanted: uuid, id, content: given.kind === 'full' ? 'full' : 'disk', json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
   add('delete <uuid> <checkpoint>', 'have the agent delete a checkpoint; those that descend from it stay')
     .option('--force', 'also one that an image stands for, which leads nowhere then')
     .action(async (uuid: string, id: string, given: CheckpointGiven) => done(await withNode(given, async (node, { config }) =>
       (await load()).deleteCheckpoint(node, { wanted: uuid, id, isForced: given.force === true, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
+  add('flatten <uuid>', 'have the agent make the qcow2 disks of a stopped server rest on their image alone; its checkpoints stay')
+    .action(async (uuid: string, given: Given) => done(await withNode(given, async (node, { config }) =>
+      (await load()).flattenDisks(node, { wanted: uuid, json: given.json === true, statePath: config.DEFAULT.state_path }, output))));
 }
 
 interface Given { readonly configFile: readonly string[]; readonly configDir: readonly string[]; readonly json?: boolean; readonly online?: boolean }

@@ -9,5 +9,5 @@
  */
 export { askAgent } from './ask-agent.js';
 export { socketPathOf } from './protocol.js';
-export { controlRequests, requestsOf, type CreateAnswer, type DeleteAnswer, type RestoreAnswer } from './requests.js';
+export { controlRequests, requestsOf, type CreateAnswer, type DeleteAnswer, type FlattenAnswer, type RestoreAnswer } from './requests.js';
 export { serveControl, type ControlRequest, type ControlServer } from './serve-control.js';

@@ -1,7 +1,7 @@
 /** What can be asked for over the control socket. */
 import type { z } from 'zod';
 import {
-  carryOut, createCheckpointForOperator, createOrder, deleteCheckpointForOperator, deleteOrder, restoreCheckpointForOperator, restoreOrder, type ComputeDeps,
+  carryOut, createCheckpointForOperator, createOrder, deleteCheckpointForOperator, deleteOrder, flattenDisksForOperator, flattenOrder, restoreCheckpointForOperator, restoreOrder, type ComputeDeps,
 } from '../compute/index.js';
 import { AgentError } from '../lib/errors.js';
 import type { ControlRequest } from './serve-control.js';
@@ -12,6 +12,8 @@ export interface CreateAnswer {
   readonly name: string | null;
   readonly content: 'full' | 'disk';
   readonly guest: 'running' | 'off';
+  /** How it lies in qcow2 disks; null: the server has volumes. */
+  readonly chainKind: 'external' | 'internal' | null;
   /** How long the guest stood still, in milliseconds; null: not at all. */
   readonly stopMs: number | null;
 }
@@ -30,8 +32,12 @@ export interface DeleteAnswer {
   readonly checkpoint: string;
 }
 
+export interface FlattenAnswer {
+  readonly instance: string;
+}
+
 /** The names of the requests. */
-export const controlRequests = { create: 'create-checkpoint', restore: 'restore-checkpoint', remove: 'delete-checkpoint' } as const;
+export const controlRequests = { create: 'create-checkpoint', restore: 'restore-checkpoint', remove: 'delete-checkpoint', flatten: 'flatten-disks' } as const;
 
 function parse<T>(schema: z.ZodType<T>, args: unknown): T {
   const parsed = schema.safeParse(args);
@@ -42,7 +48,7 @@ function parse<T>(schema: z.ZodType<T>, args: unknown): T {
 export const requestsOf = (deps: ComputeDeps): ReadonlyMap<string, ControlRequest> => new Map<string, ControlRequest>([
   [controlRequests.create, async (args, progress): Promise<CreateAnswer> => {
     const { node, content, stopMs } = await carryOut(deps, createCheckpointForOperator, parse(createOrder, args), progress);
-    return { checkpoint: node.id, name: node.name, content, guest: node.guest, stopMs: stopMs === null ? null : Math.round(stopMs) };
+    return { checkpoint: node.id, name: node.name, content, guest: node.guest, chainKind: node.kind, stopMs: stopMs === null ? null : Math.round(stopMs) };
   }],
   [controlRequests.restore, async (args, progress): Promise<RestoreAnswer> => {
     const { node, content, isRunning } = await carryOut(deps, restoreCheckpointForOperator, parse(restoreOrder, args), progress);
@@ -52,5 +58,10 @@ export const requestsOf = (deps: ComputeDeps): ReadonlyMap<string, ControlReques
     const order = parse(deleteOrder, args);
     await carryOut(deps, deleteCheckpointForOperator, order, progress);
     return { checkpoint: order.checkpoint };
+  }],
+  [controlRequests.flatten, async (args, progress): Promise<FlattenAnswer> => {
+    const order = parse(flattenOrder, args);
+    await carryOut(deps, flattenDisksForOperator, order, progress);
+    return { instance: order.instance };
   }],
 ]);

@@ -2,8 +2,8 @@
 import type { InstanceUuid } from '../lib/ids.js';
 import type { DiskForm, NodeStorage } from './types.js';
 
-/** What both forms of disks do; a copy of a node's disk can be had of zvols alone. */
-export type DiskStorage = Omit<NodeStorage, 'takeCheckpointCopy' | 'prepare' | 'usage' | 'ensureImage' | 'images' | 'dropImage' | 'formOf'>;
+/** What both forms of disks do; a copy of a node's disk can be had of zvols alone, and only files are in chains. */
+export type DiskStorage = Omit<NodeStorage, 'takeCheckpointCopy' | 'flattenDisks' | 'prepare' | 'usage' | 'ensureImage' | 'images' | 'dropImage' | 'formOf'>;
 
 export function disksByForm(disks: Readonly<Record<DiskForm, DiskStorage>>, formOf: NodeStorage['formOf']): DiskStorage {
   const by = <Args extends unknown[], T>(method: (of: DiskStorage) => (instance: InstanceUuid, ...args: Args) => Promise<T>) =>

@@ -90,7 +90,7 @@ export function createStorage(options: StorageOptions): NodeStorage {
   if (options.chains === undefined) {
     return {
       ...volumes, prepare: prepareVolumes, usage: () => usage(zfs, layout), ensureImage: cache.ensureImage, images: () => store.list(), formOf: async () => 'raw',
-      dropImage: async (id) => drop(store, cache, id),
+      dropImage: async (id) => drop(store, cache, id), flattenDisks: async () => { throw noChain(); },
     };
   }
   const { folder, newDisks, guests } = options.chains;
@@ -104,6 +104,10 @@ export function createStorage(options: StorageOptions): NodeStorage {
     ...disksByForm({ raw: volumes, qcow2: chains.disks }, formOf),
     formOf,
     takeCheckpointCopy: volumes.takeCheckpointCopy,
+    async flattenDisks(instance) {
+      if ((await formOf(instance)) !== 'qcow2') throw noChain();
+      await chains.flatten(instance);
+    },
     async prepare() {
       await prepareVolumes();
       // Also where new disks are zvols by now: older ones live on.
@@ -127,6 +131,8 @@ export function createStorage(options: StorageOptions): NodeStorage {
     },
   };
 }
+
+const noChain = (): AgentError => new AgentError('disk-chain-refused', 'the disks are ZFS volumes, which are in no chain of files');
 
 /** One entry an image, complete if it is so in the form that new disks are made of. */
 function mergeImages(first: readonly ListedImage[], second: readonly ListedImage[]): ListedImage[] {

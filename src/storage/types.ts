@@ -199,6 +199,11 @@ export interface NodeStorage {
   restoreCheckpoint(instance: InstanceUuid, id: CheckpointId, madeFor: string): Promise<void>;
   /** Takes a node out of the tree; its children stay, and become its parent's. Idempotent. */
   deleteCheckpoint(instance: InstanceUuid, id: CheckpointId): Promise<void>;
+  /**
+   * Makes qcow2 disks rest on their image alone, whatever nodes there are; the guest is off. May be cut off and done again. AgentError `disk-chain-refused` for disks of
+   * another form, and for nodes inside them that rest on what is below.
+   */
+  flattenDisks(instance: InstanceUuid): Promise<void>;
   /** Instances with nodes, or with what deleted ones have left. */
   instancesWithCheckpoints(): Promise<readonly InstanceUuid[]>;
   /** Frees what deleted nodes have left in the pool, as far as no other node needs it. */

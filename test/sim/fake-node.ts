@@ -173,6 +173,7 @@ export function fakeStorage(world: World, crash: CrashRecorder): NodeStorage {
     },
     tidyCheckpoints: async () => undefined,
     formOf: async () => 'raw',
+    flattenDisks: async () => undefined,
     instancesWithDisks: async () => [...world.disks.keys()],
     images: async () => [],
     dropImage: async () => false,

@@ -40,6 +40,11 @@ export interface OperatorWork<Order> {
 /** What every order says. */
 export interface Target {
   readonly instance: InstanceUuid;
+  readonly checkpoint?: CheckpointId;
+}
+
+/** What an order about one checkpoint says. */
+export interface NodeTarget extends Target {
   readonly checkpoint: CheckpointId;
 }
 
@@ -76,7 +81,7 @@ async function rowFor(deps: ComputeDeps, context: RequestContext, uuid: Instance
 }
 
 /** The server's node. AgentError `checkpoint-missing`. */
-export async function nodeFor({ deps, order: { instance, checkpoint } }: Pick<OperatorWork<Target>, 'deps' | 'order'>): Promise<CheckpointNode> {
+export async function nodeFor({ deps, order: { instance, checkpoint } }: Pick<OperatorWork<NodeTarget>, 'deps' | 'order'>): Promise<CheckpointNode> {
   const node = (await deps.storage.checkpoints(instance)).find(({ id }) => id === checkpoint);
   if (node === undefined) throw new AgentError('checkpoint-missing', 'this host has no such checkpoint of the server', { details: { instance, checkpoint } });
   return node;
@@ -127,7 +132,7 @@ export async function perform<Order extends Target, Result>(deps: ComputeDeps, m
 
 const words: Readonly<Record<string, string>> = {
   [saveStep]: 'saving the guest with its memory', 'keep-checkpoint': 'keeping the disks', [restoreStep]: 'letting the guest go on', 'end-guest': 'ending the guest',
-  'restore-disks': 'putting the disks in their place', 'start-guest': 'starting the guest',
+  'restore-disks': 'putting the disks in their place', 'start-guest': 'starting the guest', 'flatten-disks': 'copying what the disks have of older files into their own',
 };
 
 /** Most steps take no time. */

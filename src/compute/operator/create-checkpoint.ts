@@ -38,7 +38,8 @@ async function created(work: OperatorWork<CreateOrder>, stopMs: number | null): 
   return { node, content: node.memory === null ? 'disk' : 'full', stopMs };
 }
 
-async function refuseUnwanted({ deps, order: { instance, name } }: OperatorWork<CreateOrder>): Promise<void> {
+async function refuseUnwanted({ deps, order: { instance, name, chainKind } }: OperatorWork<CreateOrder>): Promise<void> {
+  if (chainKind !== null && (await deps.storage.formOf(instance)) === 'raw') throw operatorRefused(`--kind ${chainKind} is for servers on qcow2 disks, and this one has ZFS volumes: --kind disk`);
   const nodes = await deps.storage.checkpoints(instance);
   const { maxCheckpoints } = deps.options;
   if (nodes.length >= maxCheckpoints) throw operatorRefused(`the server has ${nodes.length} checkpoints, and [checkpoint]max_per_instance is ${maxCheckpoints}: delete one first`);
@@ -50,7 +51,7 @@ async function keep(work: OperatorWork<CreateOrder>): Promise<number | null> {
   const { deps, context, instance, order, run } = work;
   try {
     const { stopMs } = await keepCheckpoint({
-      deps, instance, checkpoint: order.checkpoint, keeping: { keeper: 'operator', name: order.name }, run,
+      deps, instance, checkpoint: order.checkpoint, chainKind: order.chainKind, keeping: { keeper: 'operator', name: order.name }, run,
       refused: (reason) => operatorRefused(`${reason}; --kind disk makes a checkpoint of the disks alone`),
     }, order.content);
     return stopMs;

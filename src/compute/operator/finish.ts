@@ -5,8 +5,9 @@ import type { NovaObjectOf } from '../../objects/index.js';
 import type { ComputeDeps } from '../deps.js';
 import { perform, type OperatorMethod, type Target } from './carry-out.js';
 import { createCheckpointForOperator } from './create-checkpoint.js';
+import { flattenDisksForOperator } from './flatten-disks.js';
 import { deleteCheckpointForOperator } from './delete-checkpoint.js';
-import { createOrder, deleteOrder, restoreOrder } from './orders.js';
+import { createOrder, deleteOrder, flattenOrder, restoreOrder } from './orders.js';
 import { restoreCheckpointForOperator } from './restore-checkpoint.js';
 
 type Finish = (deps: ComputeDeps, operation: JournalledOperation, instance: NovaObjectOf<'Instance'>) => Promise<void>;
@@ -19,7 +20,7 @@ const finishing = <Order extends Target>(method: OperatorMethod<Order, unknown>,
 }];
 
 const methods: ReadonlyMap<string, Finish> = new Map([
-  finishing(createCheckpointForOperator, createOrder), finishing(restoreCheckpointForOperator, restoreOrder), finishing(deleteCheckpointForOperator, deleteOrder),
+  finishing(createCheckpointForOperator, createOrder), finishing(restoreCheckpointForOperator, restoreOrder), finishing(deleteCheckpointForOperator, deleteOrder), finishing(flattenDisksForOperator, flattenOrder),
 ]);
 
 export const isOperatorsOperation = ({ rpc }: Pick<JournalledOperation, 'rpc'>): boolean => methods.has(rpc);

@@ -6,8 +6,10 @@ import type { InstanceUuid } from '../../lib/ids.js';
 import { createChainCheckpoints } from './chain-checkpoints.js';
 import { createChainCopies } from './chain-copies.js';
 import { createChainDisks, type ChainDisksDeps } from './chain-disks.js';
+import { tidyDisks } from './chain-nodes.js';
 import { createChains, type ChainsDeps } from './chain-places.js';
 import { createChainStates } from './chain-states.js';
+import { chainsOf } from './each-chain.js';
 import { createImageFiles, isLeftImage } from './image-files.js';
 import type { ImageStore } from '../image-store.js';
 
@@ -18,6 +20,8 @@ export interface ChainStorage {
   prepare(): Promise<void>;
   /** Whether the instance has its disks here. */
   has(instance: InstanceUuid): Promise<boolean>;
+  /** As NodeStorage.flattenDisks. */
+  flatten(instance: InstanceUuid): Promise<void>;
   /** What all files take, and what their file system has left; without the folder, nothing and null. */
   usage(): Promise<{ usedBytes: bigint; availableBytes: bigint | null }>;
 }
@@ -43,6 +47,10 @@ export function createChainStorage(options: ChainsDeps): ChainStorage {
       for (const name of await files.list(places.images)) if (isLeftImage(name)) await files.remove(join(places.images, name), places.images);
     },
     has: (instance) => files.exists(places.instance(instance)),
+    async flatten(instance) {
+      for (const { chain } of await chainsOf(chains, instance)) await chain.flatten();
+      await tidyDisks(deps, instance);
+    },
     usage: async () => ({
       usedBytes: (await sizeOf(places.images, 0)) + (await sizeOf(places.instances, 2)),
       availableBytes: (await files.exists(places.root)) ? await files.freeBytes(places.root) : null,

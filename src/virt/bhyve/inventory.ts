@@ -6,10 +6,10 @@ import { cpuTraits } from './cpu-features.js';
 
 const MiB = 1024 * 1024;
 
-/** Reads the host now. `hypervisorHostname` replaces kern.hostname where the operator gave a name. */
 /** What guests have here by the configuration. */
 export interface GuestFacts { readonly hasScreens: boolean; readonly hasSataDisksOnly: boolean }
 
+/** Reads the host now. `hypervisorHostname` replaces kern.hostname where the operator gave a name. */
 export async function readInventory(host: Host, capabilities: HostCapabilities, guests: GuestFacts, hypervisorHostname: string | undefined): Promise<HostInventory> {
   const numberOf = async (name: string): Promise<number> => {
     const value = Number(await host.sysctl(name));

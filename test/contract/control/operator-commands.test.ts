@@ -1,4 +1,4 @@
-/** `nova-bhyve checkpoint create|restore|delete` as typed, over a real socket, to an agent's compute part with a conductor and a machine in memory. */
+/** `nova-bhyve checkpoint create|restore|delete|flatten` as typed, over a real socket, to an agent's compute part with a conductor and a machine in memory. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,9 +53,28 @@ test('a checkpoint is made, gone back to and deleted by its name; what is done g
 
 test('programs get one JSON value on stdout', async () => {
   const made = JSON.parse((await type('create', one.uuid, '--json')).out) as { checkpoint: string };
-  expect(made).toEqual({ instance: one.uuid, checkpoint: expect.any(String) as string, name: null, content: 'disk', guest: 'running', stopMs: null });
+  expect(made).toEqual({ instance: one.uuid, checkpoint: expect.any(String) as string, name: null, content: 'disk', guest: 'running', chainKind: null, stopMs: null });
   expect(JSON.parse((await type('restore', one.uuid, made.checkpoint, '--json')).out)).toEqual({ instance: one.uuid, checkpoint: made.checkpoint, name: null, content: 'disk', isRunning: true });
   expect(JSON.parse((await type('delete', one.uuid, made.checkpoint, '--json')).out)).toEqual({ instance: one.uuid, checkpoint: made.checkpoint });
+});
+
+test('qcow2 disks: a checkpoint of a kind, and disks that rest on their image alone', async () => {
+  const asked: unknown[] = [];
+  const { storage } = one.node.deps;
+  const create = storage.createCheckpoint.bind(storage);
+  Object.assign(storage, {
+    formOf: async () => 'qcow2', flattenDisks: async (uuid: string) => void asked.push(uuid),
+    createCheckpoint: async (...args: Parameters<typeof create>) => { asked.push(args[5]); await create(...args); },
+  });
+  expect(await type('create', one.uuid, '--kind', 'internal')).toMatchObject({ code: 0, out: expect.stringMatching(/: of the disks, as after a power cut\.\n$/) as string });
+  expect(await type('flatten', one.uuid)).toEqual({ code: 1, out: '', err: 'nova-bhyve: the server is active, and its disks are copied while it is off: stop it first\n' });
+  Object.assign(rowOf(one.node), { vm_state: 'stopped', power_state: 4 });
+  expect(await type('flatten', one.uuid)).toEqual({ code: 0, out: `The disks of ${one.uuid} rest on their image alone.\n`, err: 'copying what the disks have of older files into their own\n' });
+  expect(JSON.parse((await type('flatten', one.uuid, '--json')).out)).toEqual({ instance: one.uuid });
+  expect([asked, one.node.deps.journal.history(one.uuid).at(-1)?.outcome]).toEqual([['internal', one.uuid, one.uuid], 'succeeded']);
+  Object.assign(storage, { formOf: async () => 'raw' });
+  expect(await type('flatten', one.uuid)).toMatchObject({ code: 1, err: 'nova-bhyve: the server has ZFS volumes, which are in no chain of files\n' });
+  expect(await type('create', one.uuid, '--kind', 'external')).toMatchObject({ code: 1, err: 'nova-bhyve: --kind external is for servers on qcow2 disks, and this one has ZFS volumes: --kind disk\n' });
 });
 
 test('a refusal is one sentence with the way out, and exit code 1', async () => {

@@ -159,6 +159,24 @@ describe.skipIf(!hasTools)('servers on qcow2 disks', () => {
     expect(await storage.instancesWithDisks()).toEqual([ONE]);
   });
 
+  test('disks that are flattened rest on their image alone, read the same, and keep their checkpoints', async () => {
+    await boot();
+    for (const [id, octet] of [[A, 1], [B, 2]] as const) {
+      await write(octet);
+      await storage.createCheckpoint(ONE, id, 'off');
+    }
+    await write(3);
+    const [active, backing] = [await pathOf(), async () => (JSON.parse(qemu('qemu-img', 'info', '--output=json', '-f', 'qcow2', await pathOf())) as { 'backing-filename': string })['backing-filename']];
+    expect(await backing()).toBe(join(dirname(active), A));
+    await storage.flattenDisks(ONE);
+    await storage.flattenDisks(ONE);
+    expect([await pathOf(), await backing(), await reads()]).toEqual([active, join(chains, 'images', IMAGE), [3, 17]]);
+    expect((await storage.checkpoints(ONE)).map(({ id }) => id)).toEqual([A, B]);
+    await storage.restoreCheckpoint(ONE, A, 'back');
+    expect(await reads()).toEqual([1, 17]);
+    await expect(build('raw').flattenDisks(parseInstanceUuid('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb'))).rejects.toMatchObject({ code: 'disk-chain-refused' });
+  });
+
   test('a deleted server leaves nothing, and its image can go then', async () => {
     await boot();
     await storage.createCheckpoint(ONE, A, 'off');
