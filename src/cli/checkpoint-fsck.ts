@@ -24,7 +24,7 @@ export interface FsckOptions {
 
 /**
  * Reads the memory of every checkpoint, which takes a while and is announced on stderr. Resolves with the exit code: 1 if something was found, or if there is no such
- * instance. Orphans are no loss, and the running agent removes them within a minute or two.
+ * instance. Orphans are no loss, and the running agent removes them within a minute or two, unless the disks of the server are away: then nobody knows what is wanted.
  */
 export async function checkCheckpoints(view: NodeView, { wanted, json, signal }: FsckOptions, output: Output): Promise<number> {
   const one = wanted === undefined ? null : await oneInstance(view, wanted, output);
@@ -42,7 +42,10 @@ export async function checkCheckpoints(view: NodeView, { wanted, json, signal }:
       if (why !== null) findings.push({ instance, checkpoint, keeping: { keeper, name }, kind: 'no-return', what: `the guest could not go on from it: ${why}` });
     }
     const orphans = (await view.driver.kept(instance)).filter((kept) => !nodes.some(({ id }) => id === kept));
-    findings.push(...orphans.map((checkpoint): Finding => ({ instance, checkpoint, keeping: null, kind: 'orphan', what: 'files of a checkpoint that is gone; the agent removes them' })));
+    if (orphans.length === 0) continue;
+    const what = (await view.storage.disks(instance)).length > 0 ? 'files of a checkpoint that is gone; the agent removes them'
+      : 'files of a checkpoint of a server whose disks are not here; nothing removes them';
+    findings.push(...orphans.map((checkpoint): Finding => ({ instance, checkpoint, keeping: null, kind: 'orphan', what })));
   }
   if (json) output.out(renderJson({ checked, findings }));
   else if (findings.length === 0) output.out(`${checked} ${checked === 1 ? 'checkpoint is' : 'checkpoints are'} what the pool says.\n`);

@@ -198,7 +198,7 @@ describe('checkpoint fsck', () => {
         isPrepared = true;
         return capabilities;
       },
-      kept: async (uuid) => (uuid === running ? [full(1).id, full(2).id, full(7).id] : []),
+      kept: async (uuid) => (uuid === running ? [full(1).id, full(2).id, full(7).id] : uuid === crashed ? [full(8).id] : []),
       whyNoReturn: async (_uuid, id) => (id === full(2).id && isPrepared ? 'its memory is damaged: ram is not the file that was saved' : null),
     };
     const { code, out, err, closed } = await run(['checkpoint', 'fsck', '--config-file', config], view([full(1), full(2), node(3, null)], driver));
@@ -207,6 +207,7 @@ describe('checkpoint fsck', () => {
       ['INSTANCE', 'CHECKPOINT', 'NAME', 'KEEPER', 'FOUND'],
       [running, full(2).id, '-', 'nova', 'the guest could not go on from it: its memory is damaged: ram is not the file that was saved'],
       [running, full(7).id, '-', '-', 'files of a checkpoint that is gone; the agent removes them'],
+      [crashed, full(8).id, '-', '-', 'files of a checkpoint of a server whose disks are not here; nothing removes them'],
       [''],
     ]);
     expect(err.split('\n').filter((line) => line.includes('reading the memory'))).toHaveLength(2);
