@@ -43,16 +43,20 @@ export interface BenchOptions extends Effort {
   /** The control plane stays up, also if it was down before. */
   readonly keepsCloud: boolean;
   readonly json: string | null;
-  /** Figures by name or by the beginning of it (`ping`); null is all. */
+  /** Figures by name or by the beginning of it (`ping`), several with commas; null is all. */
   readonly only: string | null;
 }
 
-/** Names that `only` can mean, of those that this effort gives; throws with the list when it means none. */
+/** Names that `only` can mean, of those that this effort gives; throws with the list when a part of it means none. */
 export function chosenFigures(only: string | null, isQuick: boolean): FigureName[] {
   const names = (Object.keys(figures) as FigureName[]).filter((name) => !isQuick || figures[name].isQuick);
-  const chosen = only === null ? names : names.filter((name) => name === only || name.startsWith(`${only}-`));
-  if (chosen.length === 0) throw new Error(`no figure${isQuick ? ' of a quick run' : ''} is called ${String(only)}; there are: ${names.join(', ')}`);
-  return chosen;
+  if (only === null) return names;
+  const chosen = new Set(only.split(',').flatMap((part) => {
+    const meant = names.filter((name) => name === part || name.startsWith(`${part}-`));
+    if (meant.length === 0) throw new Error(`no figure${isQuick ? ' of a quick run' : ''} is called ${part}; there are: ${names.join(', ')}`);
+    return meant;
+  }));
+  return names.filter((name) => chosen.has(name));
 }
 
 const notes = `

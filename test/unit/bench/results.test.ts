@@ -60,6 +60,8 @@ describe('figures are chosen', () => {
 
   test('all without a name; none that does not exist', () => {
     expect(chosenFigures(null, false)).toEqual(Object.keys(figures) as FigureName[]);
+    expect(chosenFigures('flat,rss-idle,flat-rss', false)).toEqual(['rss-idle', 'flat-rss', 'flat-idle-cpu']);
+    expect(() => chosenFigures('flat,pong', false)).toThrow(/no figure is called pong/);
     expect(() => chosenFigures('pong', false)).toThrow(/no figure is called pong; there are: rss-idle/);
   });
 
