@@ -19,9 +19,13 @@ const store = 'bhyve_checkpoint_store';
 /** Of disks that are qcow2 files: overlays, or snapshots inside. */
 const chainKind = 'bhyve_checkpoint_kind';
 /** Says which node the image stands for. */
-const idKey = 'bhyve_checkpoint_id';
+export const idKey = 'bhyve_checkpoint_id';
 const hostKey = 'bhyve_checkpoint_host';
-const instanceKey = 'bhyve_checkpoint_instance';
+/** Of which server the node is. */
+export const instanceKey = 'bhyve_checkpoint_instance';
+/** When it was made, and what its guest did then. */
+export const atKey = 'bhyve_checkpoint_at';
+export const guestKey = 'bhyve_checkpoint_guest';
 
 /** With the reason as ImageUnacceptable, the one fault of Nova that is about an image and has room for a sentence. */
 export const checkpointRefused = (image: string, reason: string): AgentError => new AgentError('checkpoint-refused', reason, { wire: novaFaults.imageUnacceptable(image, reason) });
@@ -60,7 +64,7 @@ export const checkpointImagesOf = (host: string): Properties => ({ [hostKey]: ho
 
 /** What tells the image's node; `stopMs`: how long the guest stood still for it, if it did. */
 export const checkpointProperties = (host: string, instance: string, node: CheckpointNode, stopMs: number | null): Properties => ({
-  [idKey]: node.id, [hostKey]: host, [instanceKey]: instance, bhyve_checkpoint_at: node.at.toISOString(), bhyve_checkpoint_guest: node.guest,
+  [idKey]: node.id, [hostKey]: host, [instanceKey]: instance, [atKey]: node.at.toISOString(), [guestKey]: node.guest,
   ...(stopMs === null ? {} : { bhyve_checkpoint_stop_ms: String(Math.round(stopMs)) }),
 });
 

@@ -29,7 +29,8 @@ export async function showImage(deps: Pick<ComputeDeps, 'glance'>, context: Requ
 /** Refuses an image that is not a plain disk or that the flavor cannot hold, before a byte of it is fetched. */
 export function refuseUnfit(flavor: NovaObjectOf<'Flavor'>, image: GlanceImage): void {
   if (image.status !== 'active') throw new AgentError('image-not-active', 'the image is not active', { wire: novaFaults.imageNotActive(image.id) });
-  if (partOf(image) !== null) throw checkpointRefused(image.id, `it holds a part of the checkpoint ${partOf(image) ?? ''}, and no system`);
+  const whole = partOf(image);
+  if (whole !== null) throw checkpointRefused(image.id, `it holds a part of the checkpoint ${whole}, and no system`);
   if (isCheckpointImage(image) && !isStored(image)) throw checkpointRefused(image.id, 'it stands for a checkpoint and holds no disk; rebuild the server that it was made of with it');
   if (flavor.get('memory_mb') < image.minRamMiB) throw new AgentError('flavor-too-small', "the flavor's memory is too small", { wire: novaFaults.flavorMemoryTooSmall() });
   if (image.containerFormat !== null && image.containerFormat !== 'bare') {

@@ -14,7 +14,7 @@ import { novaFaults } from '../lib/nova-faults.js';
 import type { GlanceImage } from '../openstack/index.js';
 import type { RequestContext } from '../rpc/context.js';
 import { isDiskRole, type CheckpointMemory, type CheckpointNode, type DiskRole } from '../storage/index.js';
-import { checkpointImagesOf, checkpointRefused, isCheckpointImage, isCheckpointOf } from './checkpoint-image.js';
+import { atKey, checkpointImagesOf, checkpointRefused, guestKey, idKey, instanceKey, isCheckpointImage, isCheckpointOf } from './checkpoint-image.js';
 import type { ComputeDeps } from './deps.js';
 import { isImageGone } from './error-text.js';
 
@@ -67,7 +67,7 @@ export const partsOf = (image: ImageId): Properties => ({ [ofKey]: image });
 
 /** What the image of a part says. */
 export const partAttributes = (host: string, instance: string, image: ImageId, { name, diskFormat }: { readonly name: string; readonly diskFormat: string }): Properties => ({
-  name: `checkpoint ${image}: ${name}`, disk_format: diskFormat, container_format: 'bare', ...partsOf(image), [nameKey]: name, bhyve_checkpoint_instance: instance, ...checkpointImagesOf(host),
+  name: `checkpoint ${image}: ${name}`, disk_format: diskFormat, container_format: 'bare', ...partsOf(image), [nameKey]: name, [instanceKey]: instance, ...checkpointImagesOf(host),
 });
 
 const readPart = (name: string, value: string): StoredPart | null => {
@@ -84,7 +84,7 @@ const digits = (value: string | undefined): bigint => (/^\d{1,18}$/.test(value ?
 
 /** Its node is one that this host may not have. AgentError `checkpoint-refused` for an image whose properties were taken away or spoilt. */
 export function readStored({ id, properties }: Pick<GlanceImage, 'id' | 'properties'>): StoredCheckpoint {
-  const { [countKey]: count, [baseKey]: base, bhyve_checkpoint_id: checkpoint, bhyve_checkpoint_at: at = '', bhyve_checkpoint_guest: guest } = properties;
+  const { [countKey]: count, [baseKey]: base, [idKey]: checkpoint, [atKey]: at = '', [guestKey]: guest } = properties;
   const values = Object.entries(properties).filter(([key]) => key.startsWith(partPrefix) && key !== ofKey);
   const parts = values.map(([key, value]) => readPart(key.slice(partPrefix.length), value)).filter((part) => part !== null);
   if (!isUuid(checkpoint) || String(parts.length) !== count) throw checkpointRefused(id, 'the properties that name its parts are not as they were written');

@@ -11,13 +11,12 @@ import type { Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import type { ImageId } from '../lib/ids.js';
 import type { KeyedMutex } from '../lib/keyed-mutex.js';
-import { novaFaults } from '../lib/nova-faults.js';
 import type { Host } from '../host/index.js';
 import type { Logger, Metrics } from '../observe/index.js';
 import type { GlanceImage } from '../openstack/index.js';
 import { askConverter } from './converter.js';
 import { downloadImage, throwIfAborted } from './download-image.js';
-import { withImageFault } from './image-faults.js';
+import { assertFits, imageTooLarge, withImageFault } from './image-faults.js';
 import { inspectImage, type Inspection } from './image-inspector/inspect.js';
 import { openImageFile } from './image-inspector/reader.js';
 import type { ImageStore } from './image-store.js';
@@ -90,14 +89,6 @@ export function createImageCache(deps: ImageCacheDeps): ImageCache {
 
 const isStoredAsIs = (image: GlanceImage): boolean => image.diskFormat === 'raw' || image.diskFormat === 'iso' || image.diskFormat === 'gpt';
 
-function tooSmall(maxBytes: bigint, virtualBytes: bigint): AgentError {
-  return new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(maxBytes, virtualBytes) });
-}
-
-function assertFits(maxBytes: bigint | null, virtualBytes: bigint): void {
-  if (maxBytes !== null && virtualBytes > maxBytes) throw tooSmall(maxBytes, virtualBytes);
-}
-
 /** Waits for a flight under one's own conditions. */
 function join(flight: Flight, maxBytes: bigint | null, signal: AbortSignal): Promise<CachedImage> {
   return new Promise((resolve, reject) => {
@@ -114,7 +105,7 @@ function join(flight: Flight, maxBytes: bigint | null, signal: AbortSignal): Pro
     flight.waiters.add(waiter);
     signal.addEventListener('abort', onAbort, { once: true });
     flight.done.then((image) => settle(() => resolve(image)), (error: Error) => settle(() => reject(error)));
-    if (flight.virtualBytes !== undefined && isTooLarge(waiter, flight.virtualBytes)) waiter.leave(tooSmall(maxBytes!, flight.virtualBytes));
+    if (flight.virtualBytes !== undefined && isTooLarge(waiter, flight.virtualBytes)) waiter.leave(imageTooLarge(maxBytes!, flight.virtualBytes));
   });
 }
 
@@ -123,7 +114,7 @@ const isTooLarge = (waiter: Waiter, virtualBytes: bigint): boolean => waiter.max
 /** Tells the size to all who wait; goes on only if somebody still wants it. */
 function announce(flight: Flight, virtualBytes: bigint): void {
   flight.virtualBytes = virtualBytes;
-  for (const waiter of [...flight.waiters]) if (isTooLarge(waiter, virtualBytes)) waiter.leave(tooSmall(waiter.maxBytes!, virtualBytes));
+  for (const waiter of [...flight.waiters]) if (isTooLarge(waiter, virtualBytes)) waiter.leave(imageTooLarge(waiter.maxBytes!, virtualBytes));
   throwIfAborted(flight.controller.signal);
 }
 

@@ -13,3 +13,14 @@ export function withImageFault(image: ImageId, error: unknown): unknown {
     wire: novaFaults.imageUnacceptable(image, reason),
   });
 }
+
+/** AgentError `image-too-large` for an image that the flavor's disk (null: any size) does not hold. */
+export function assertFits(maxBytes: bigint | null, virtualBytes: bigint): void {
+  if (maxBytes !== null && virtualBytes > maxBytes) throw imageTooLarge(maxBytes, virtualBytes);
+}
+
+export const imageTooLarge = (maxBytes: bigint, virtualBytes: bigint): AgentError =>
+  new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(maxBytes, virtualBytes) });
+
+export const imageNotCached = (image: ImageId): AgentError =>
+  new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });

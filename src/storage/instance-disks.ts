@@ -9,13 +9,13 @@ import type { Clock } from '../lib/clock.js';
 import { AgentError, codeOf } from '../lib/errors.js';
 import { isUuid, parseInstanceUuid, type ImageId, type InstanceUuid } from '../lib/ids.js';
 import type { KeyedMutex } from '../lib/keyed-mutex.js';
-import { novaFaults } from '../lib/nova-faults.js';
 import type { Host } from '../host/index.js';
 import type { Logger } from '../observe/index.js';
 import type { Layout } from './dataset-names.js';
 import { isDiskBus, isDiskRole, rolePlace } from './disk-roles.js';
 import { fillable, fillDisk } from './fill-disk.js';
 import { reap } from './graveyard.js';
+import { assertFits, imageNotCached } from './image-faults.js';
 import type { ImageStore } from './image-store.js';
 import { asProperties, assertOurs, markProperties, marksOf, type Marks } from './marks.js';
 import type { DiskBus, DiskInfo, DiskRole, NodeStorage } from './types.js';
@@ -138,17 +138,15 @@ export const containerProperties: Readonly<Record<string, string>> = { mountpoin
 /** Size of the new clone. The caller holds the image's lock. */
 export async function cloneImage({ zfs, layout, store, cloneSizes }: InstanceDisksDeps, dataset: string, marks: Marks, image: ImageId, bytes: bigint | null): Promise<bigint> {
   const stored = await store.find(image);
-  if (stored === undefined) throw notCached(image);
-  if (bytes !== null && bytes < stored.virtualBytes) {
-    throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
-  }
+  if (stored === undefined) throw imageNotCached(image);
+  assertFits(bytes, stored.virtualBytes);
   const wanted = bytes === null ? stored.volumeBytes : roundUpToMebibyte(bytes);
   try {
     // The size is set together with the marks: 13.2 takes `zfs clone -o volsize=`. What the first one has made is looked at.
     await zfs.clone(layout.imageBase(image), dataset, { ...(wanted === stored.volumeBytes ? {} : { volsize: String(wanted) }), ...asProperties(marks) });
   } catch (error) {
     store.forget(image);
-    if (codeOf(error) === 'zfs-missing' && (await store.find(image)) === undefined) throw notCached(image);
+    if (codeOf(error) === 'zfs-missing' && (await store.find(image)) === undefined) throw imageNotCached(image);
     throw error;
   }
   await store.touch(stored);
@@ -158,9 +156,6 @@ export async function cloneImage({ zfs, layout, store, cloneSizes }: InstanceDis
   cloneSizes.areRight = current === wanted;
   return current;
 }
-
-const notCached = (image: ImageId): AgentError =>
-  new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
 
 export async function disks({ host, zfs, layout }: InstanceDisksDeps, instance: InstanceUuid): Promise<readonly VolumeInfo[]> {
   const datasets = await zfs.get(layout.instance(instance), ['volsize', ...markProperties], { recursive: true });

@@ -105,7 +105,7 @@ async function attempt(operation: Build, groupPolicy: GroupPolicy): Promise<void
   const blockDevices = args.block_device_mapping?.get('objects') ?? (await deps.conductor.blockDevices.byInstance(admin, uuid));
   const properties = { ...normalProperties(textProperties(args.image?.properties)), ...imagePropertiesOf(instance) };
   const disks = localDisks(blockDevices, instance.get('flavor'), deps.options.defaultEphemeralFormat);
-  const capabilities = capabilitiesFor(deps.driver.capabilities, await deps.storage.formOf(parseInstanceUuid(uuid)));
+  const capabilities = capabilitiesFor(deps.driver.capabilities, await deps.storage.formOf(uuid));
   refuseUnsupported({ args, blockDevices, disks, properties, capabilities, hasScreens: deps.options.vnc !== null, formats: deps.storage.formats });
   await requireAllocation(operation);
 

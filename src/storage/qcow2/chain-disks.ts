@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { AgentError } from '../../lib/errors.js';
 import type { ImageId, InstanceUuid } from '../../lib/ids.js';
-import { novaFaults } from '../../lib/nova-faults.js';
 import { fillable, fillDisk } from '../fill-disk.js';
+import { assertFits, imageNotCached } from '../image-faults.js';
 import type { ImageStore } from '../image-store.js';
 import type { DiskBus, DiskForm, DiskFormat, DiskInfo, DiskRole, NodeStorage } from '../types.js';
 import { roundUpToMebibyte } from '../zfs.js';
@@ -67,10 +67,8 @@ async function makeFolder({ host, chains }: ChainDisksDeps, { instance, role }: 
 /** Of a disk on an image. The caller holds the image's lock. */
 async function sizeOn({ store }: ChainDisksDeps, image: ImageId, bytes: bigint | null): Promise<bigint | null> {
   const stored = await store.find(image);
-  if (stored === undefined) throw new AgentError('image-not-cached', 'the image is not in the cache any more; fetch it again', { retry: 'later', details: { image } });
-  if (bytes !== null && bytes < stored.virtualBytes) {
-    throw new AgentError('image-too-large', "the image is larger than the flavor's disk", { wire: novaFaults.flavorDiskSmallerThanImage(bytes, stored.virtualBytes) });
-  }
+  if (stored === undefined) throw imageNotCached(image);
+  assertFits(bytes, stored.virtualBytes);
   await store.touch(stored);
   return bytes === null ? null : roundUpToMebibyte(bytes);
 }
@@ -110,21 +108,22 @@ async function requireDisk({ chains }: ChainDisksDeps, { instance, role }: Place
 
 /** Grows a disk that is smaller than wanted; null: it is right as it is. */
 async function settle(deps: ChainDisksDeps, place: Place, bytes: bigint | null): Promise<DiskInfo> {
-  const { chain, view } = await requireDisk(deps, place);
-  if (bytes !== null && roundUpToMebibyte(bytes) > view.bytes) await chain.grow(roundUpToMebibyte(bytes));
+  const disk = await requireDisk(deps, place);
+  if (bytes === null || roundUpToMebibyte(bytes) <= disk.view.bytes) return infoOf(disk);
+  await disk.chain.grow(roundUpToMebibyte(bytes));
   return infoOf(await requireDisk(deps, place));
 }
 
 /** The file system is made in a raw file, which takes the room of what is in it only, because the tools for it write onto nothing else. */
 async function fill(deps: ChainDisksDeps, place: Place, format: DiskFormat): Promise<void> {
   const { host, scratch } = deps;
-  const { chain, view } = await requireDisk(deps, place);
+  const disk = await requireDisk(deps, place);
   const raw = join(scratch, `${place.instance}.${place.role}.part`);
   try {
     await (await host.files.openSink(raw)).commit();
-    await host.files.truncate(raw, Number(view.bytes));
-    await fillDisk(host, place.role, { ...infoOf({ ...place, chain, view }), devicePath: raw }, format);
-    await chain.fill(raw);
+    await host.files.truncate(raw, Number(disk.view.bytes));
+    await fillDisk(host, place.role, { ...infoOf(disk), devicePath: raw }, format);
+    await disk.chain.fill(raw);
   } finally {
     await host.files.remove(raw, scratch);
   }
