@@ -2,14 +2,11 @@
  * The crash table: each operation is killed before, in the middle of and after each of its effects; the agent is started again on what
  * is left; then machine, rows, ports and allocations must be what they must be, and a delete must leave nothing.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
 import type { WireMessage } from '../../src/rpc/index.js';
-import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
+import { useLives } from './lives.js';
 import {
   backupMessage, buildMessage, checkpointMessage, confirmMessage, deleteMessage, offloadMessage, pauseMessage, rebootMessage, rebuildMessage, rescueMessage, resizeMessage, restoreCheckpointMessage, restoreMessage, resumeMessage, revertMessage, shelveMessage,
   snapshotMessage, softDeleteMessage, startMessage, stopMessage, suspendMessage, unpauseMessage, unrescueMessage, unshelveMessage,
@@ -17,22 +14,7 @@ import {
 import { createWorld, imageId, migrationUuid, newImageId, remains, rowOf, traces, type Guest, type World } from './world.js';
 
 const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
-let folder = '';
-const lives: Agent[] = [];
-// Thousands of fsyncs: in memory where the system has such a folder.
-beforeEach(() => { folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'crash-table-')); });
-afterEach(async () => {
-  await buryAgents();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function live(world: World, journal: string, point: CrashPoint | null): Promise<Agent> {
-  const agent = await startAgent(world, journal, point);
-  lives.push(agent);
-  return agent;
-}
-
-const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0).map((agent) => agent.close())); };
+const { live, newJournal, bury: buryAgents } = useLives('crash-table-');
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 
@@ -48,7 +30,7 @@ const towards: Readonly<Record<Exclude<Before, 'none' | 'active'>, (world: World
 /** A server in some state, brought there by an agent that was not killed. */
 async function prepared(state: Before): Promise<{ world: World; journal: string }> {
   const world = createWorld();
-  const journal = mkdtempSync(join(folder, 'journal-'));
+  const journal = newJournal();
   if (state === 'none') return { world, journal };
   const agent = await live(world, journal, null);
   await agent.receive(buildMessage(world, uuid));

@@ -2,34 +2,17 @@
  * The crash table of what the operator of the host asks for: killed before, in the middle of and after each effect, the server is in the old state or in the new one once the
  * agent runs again, whole either way, and a delete leaves nothing.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { controlRequests } from '../../src/control/index.js';
 import { parseInstanceUuid } from '../../src/lib/ids.js';
-import { startAgent, type Agent } from './agent.js';
 import type { CrashPoint, CrashWhen } from './crash.js';
+import { useLives } from './lives.js';
 import { buildMessage, deleteMessage, rebootMessage, stopMessage } from './messages.js';
 import { createWorld, remains, rowOf, traces, type Guest, type World } from './world.js';
 
 const uuid = parseInstanceUuid('11111111-1111-4111-8111-111111111111');
 const node = 'cccccccc-0000-4000-8000-000000000001';
-let folder = '';
-const lives: Agent[] = [];
-// Thousands of fsyncs: in memory where the system has such a folder.
-beforeEach(() => { folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'operator-crash-')); });
-afterEach(async () => {
-  await buryAgents();
-  rmSync(folder, { recursive: true, force: true });
-});
-const buryAgents = async (): Promise<void> => { await Promise.all(lives.splice(0).map((agent) => agent.close())); };
-
-async function live(world: World, journal: string, point: CrashPoint | null): Promise<Agent> {
-  const agent = await startAgent(world, journal, point);
-  lives.push(agent);
-  return agent;
-}
+const { live, newJournal, bury: buryAgents } = useLives('operator-crash-');
 
 const guestOf = (world: World): Guest | undefined => world.folders.get(uuid) as Guest | undefined;
 const target = { instance: uuid, checkpoint: node };
@@ -135,7 +118,7 @@ const cases: readonly Case[] = [
 
 async function prepared({ from }: Case): Promise<{ world: World; journal: string }> {
   const world = createWorld();
-  const journal = mkdtempSync(join(folder, 'journal-'));
+  const journal = newJournal();
   const agent = await live(world, journal, null);
   await agent.receive(buildMessage(world, uuid));
   if (typeof from === 'object') {

@@ -2,11 +2,10 @@
 import { beforeEach, expect, test } from 'vitest';
 import { parseCheckpointId } from '../../../../src/lib/ids.js';
 import { createBhyveDriver, type HypervisorDriver, type KeptFile } from '../../../../src/virt/index.js';
-import { renderSelfTest } from '../../../../src/virt/bhyve/save-capability.js';
-import { readSaveIdentity } from '../../../../src/virt/bhyve/save-identity.js';
 import type { CheckpointMemory } from '../../../../src/storage/index.js';
-import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
+import type { BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA } from '../../../fakes/guest-definition.js';
+import { createProvenHost } from '../../../fakes/proven-host.js';
 import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../../fakes/virtual-clock.js';
 
@@ -26,12 +25,7 @@ const inFolder = (path: string): string[] => host.outside.paths().filter((one) =
 /** A guest whose save was kept for the node, and which runs. */
 beforeEach(async () => {
   clock = createVirtualClock();
-  host = createBhyveHost(clock);
-  host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: 'Usage: bhyvectl --vm=<vmname>\n       [--suspend=<filename>]\n' });
-  const identity = await readSaveIdentity(host, { cpuModel: 'AMD EPYC Processor', cpuVendor: 'AMD', release: '13.2-RELEASE' });
-  host.outside.put(`${statePath}/selftest/save-restore.json`, renderSelfTest([{
-    at: '2026-11-23T03:00:00.000Z', host: identity, family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci', 'fbuf', 'xhci'], isGood: true, reason: '',
-  }]));
+  host = await createProvenHost(clock, statePath);
   driver = createBhyveDriver({ host, statePath, firmwareDirs: ['/usr/local/share/edk2-bhyve'], clock, log: recordingLog().log, metrics: noMetrics, vnc: { address: '127.0.0.1', portRange: { first: 5900, last: 5902 } } });
   await driver.prepare();
   await driver.define(guestDefinition({ memoryMiB: 1 }));

@@ -2,12 +2,11 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { parseCheckpointId } from '../../../../src/lib/ids.js';
 import { createBhyveDriver, powerStates, type GuestDefinition, type HypervisorDriver } from '../../../../src/virt/index.js';
-import { renderSelfTest } from '../../../../src/virt/bhyve/save-capability.js';
-import { readSaveIdentity } from '../../../../src/virt/bhyve/save-identity.js';
 import { whyOtherMachine } from '../../../../src/virt/bhyve/why-no-return.js';
 import type { CheckpointMemory } from '../../../../src/storage/index.js';
-import { createBhyveHost, type BhyveHost } from '../../../fakes/bhyve-host.js';
+import type { BhyveHost } from '../../../fakes/bhyve-host.js';
 import { guestDefinition, instanceA } from '../../../fakes/guest-definition.js';
+import { createProvenHost } from '../../../fakes/proven-host.js';
 import { noMetrics, recordingLog } from '../../../fakes/recording-log.js';
 import { createVirtualClock, type VirtualClock } from '../../../fakes/virtual-clock.js';
 
@@ -37,12 +36,7 @@ async function running(changes: Partial<GuestDefinition> = {}): Promise<string> 
 
 beforeEach(async () => {
   clock = createVirtualClock();
-  host = createBhyveHost(clock);
-  host.answers.set('bhyvectl ', { code: 1, stdout: '', stderr: 'Usage: bhyvectl --vm=<vmname>\n       [--suspend=<filename>]\n' });
-  const identity = await readSaveIdentity(host, { cpuModel: 'AMD EPYC Processor', cpuVendor: 'AMD', release: '13.2-RELEASE' });
-  host.outside.put(`${statePath}/selftest/save-restore.json`, renderSelfTest([{
-    at: '2026-11-23T03:00:00.000Z', host: identity, family: 'kern-structs', models: ['hostbridge', 'lpc', 'virtio-blk', 'virtio-net', 'ahci', 'fbuf', 'xhci'], isGood: true, reason: '',
-  }]));
+  host = await createProvenHost(clock, statePath);
   driver = await newDriver();
 });
 
