@@ -8,6 +8,7 @@ import { createLogger, createMetrics } from './observe/index.js';
 import { createSession } from './openstack/index.js';
 import { authOf, tlsOf } from './options.js';
 import { makeCloud, makeNode } from './parts.js';
+import { lookAtScreenTls } from './screen-files.js';
 
 const clock = systemClock;
 const reachLimitMs = 15_000;
@@ -21,6 +22,7 @@ export async function openNodeView(config: Config): Promise<NodeView> {
   return {
     host, driver, storage, plugger, selfTest,
     readJournal: () => readJournal(`${config.DEFAULT.state_path}/journal`),
+    screenTls: () => lookAtScreenTls(config, host.files, clock),
     reach: {
       async broker() {
         const controller = new AbortController();

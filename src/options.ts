@@ -3,7 +3,8 @@ import type { Config } from './config/index.js';
 import type { ComputeOptions, ResourceOptions } from './compute/index.js';
 import type { Auth, EndpointOptions, TlsOptions } from './openstack/index.js';
 import type { TopologyOptions, TlsOptions as BrokerTls } from './rpc/index.js';
-import type { SerialOptions } from './virt/index.js';
+import type { TlsFiles } from './console/index.js';
+import type { SerialOptions, VncOptions } from './virt/index.js';
 import { AgentError } from './lib/errors.js';
 
 type AuthSection = Config['vendordata_dynamic_auth']; // what all sections with a log-in have
@@ -91,6 +92,21 @@ export function computeOptionsOf(config: Config, node: string): ComputeOptions {
     serial: config.serial_console.enabled ? { baseUrl: config.serial_console.base_url } : null,
     vnc: config.vnc.enabled ? { proxyClientAddress: config.vnc.server_proxyclient_address, novncProxyBaseUrl: config.vnc.novncproxy_base_url } : null,
   };
+}
+
+/** The files of guarded screens; null when they are not set. The configuration's check sees to it that all of them are, or none. */
+export function screenFilesOf({ vnc }: Pick<Config, 'vnc'>): TlsFiles | null {
+  const { enabled, tls_cert_file: certificate, tls_key_file: key, tls_client_ca_file: clientAuthority } = vnc;
+  return !enabled || certificate === null || key === null || clientAuthority === null ? null : { certificate, key, clientAuthority };
+}
+
+/** Null when `[vnc]enabled` is false. */
+export function screenOptionsOf(config: Config): VncOptions | null {
+  const { vnc, bhyve } = config;
+  if (!vnc.enabled) return null;
+  const portRange = { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max };
+  const files = screenFilesOf(config);
+  return files === null ? { address: vnc.server_listen, portRange } : { address: '127.0.0.1', portRange, guard: { address: vnc.server_listen, files } };
 }
 
 /** Null when `[serial_console]enabled` is false. A console that nobody used for as long as a token lives is closed. */

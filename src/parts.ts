@@ -5,7 +5,7 @@ import { claimFolder, createHost, type Host } from './host/index.js';
 import { systemClock } from './lib/clock.js';
 import type { Logger, Metrics } from './observe/index.js';
 import { createGlanceClient, createNeutronClient, createPlacementClient, createSession, createVendorDataClient, type GlanceClient, type NeutronClient, type PlacementClient, type Session, type VendorDataClient } from './openstack/index.js';
-import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
+import { authOf, brokerRetryOf, brokerTlsOf, endpointOf, screenOptionsOf, serialOptionsOf, tlsOf, topologyOf } from './options.js';
 import { createRpc, type Rpc } from './rpc/index.js';
 import { createStorage, type ChainGuests, type NodeStorage } from './storage/index.js';
 import { createBhyveDriver, runSelfTest, type HypervisorDriver, type SelfTestReport } from './virt/index.js';
@@ -23,11 +23,11 @@ export interface NodeParts {
 }
 
 export function makeNode(config: Config, log: Logger, metrics: Metrics): NodeParts {
-  const { agent, bhyve, vnc, zfs, DEFAULT: main } = config;
+  const { agent, bhyve, zfs, DEFAULT: main } = config;
   const host = createHost({ deviceRoot: agent.device_root, path: agent.path.join(':'), clock, log: log.child({ part: 'host' }), metrics });
   const common = {
     host, clock, metrics, log: log.child({ part: 'bhyve' }), statePath: main.state_path, firmwareDirs: bhyve.firmware_dirs,
-    vnc: vnc.enabled ? { address: vnc.server_listen, portRange: { first: bhyve.vnc_port_min, last: bhyve.vnc_port_max } } : null, bootMessagesPath: agent.boot_messages, saveLocation: bhyve.save_location,
+    vnc: screenOptionsOf(config), bootMessagesPath: agent.boot_messages, saveLocation: bhyve.save_location,
   };
   const driver = createBhyveDriver({
     ...common, hypervisorHostname: main.host, serial: serialOptionsOf(config), consoleLogMaxBytes: bhyve.console_log_limit_mib * MiB, mayRestore: bhyve.save_restore !== 'off', needsSandbox: bhyve.save_restore === 'sandboxed',

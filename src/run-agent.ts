@@ -25,6 +25,7 @@ import { computeOptionsOf, resourceOptionsOf } from './options.js';
 import { readVendorData } from './vendor-data.js';
 import { makeNotifications, openNotifiers } from './notification-parts.js';
 import { refuseFormatWithoutReader } from './disk-format.js';
+import { lookAtScreenTls } from './screen-files.js';
 import { makeCloud, makeNode, type CloudParts, type NodeParts } from './parts.js';
 import { dutiesOf } from './duties.js';
 import { runHeartbeat, startDuties } from './periodic/index.js';
@@ -60,6 +61,8 @@ export async function startAgent(options: RunOptions): Promise<AgentRun> {
   const bothSignals = AbortSignal.any([options.signal, stopping.signal]);
   const startedMs = clock.monotonicMs();
   try {
+    const screenTls = await lookAtScreenTls(config, node.host.files, clock);
+    if (screenTls?.isExpired === true) log.error({ validTo: screenTls.validTo }, 'the certificate of [vnc] tls_cert_file has expired');
     void cloud.logInEarly(); // nobody waits for it here: without Keystone the node can still be prepared
     const [capabilities] = await Promise.all([
       node.driver.prepare(),

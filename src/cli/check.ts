@@ -76,6 +76,18 @@ function checkDiskFormat({ config }: LoadedConfig, capabilities: HostCapabilitie
     : [line('storage', 'disk_format', 'no', 'qcow2, and bhyve opens raw disks only', 'set [bhyve] disk_format to raw, or install a bhyve with libvdsk')];
 }
 
+/** Nothing for screens that are not guarded; the configuration has its own warning. */
+async function checkScreens(node: NodeView): Promise<CheckLine[]> {
+  try {
+    const tls = await node.screenTls();
+    if (tls === null) return [];
+    const until = tls.validTo.toISOString().slice(0, 10);
+    return [line('console', 'VNC', tls.isExpired ? 'limit' : 'ok', `TLS, certificate valid until ${until}`, 'renew the certificate of [vnc] tls_cert_file: until then no proxy shows a console')];
+  } catch (error) {
+    return [line('console', 'VNC', 'no', wordsOf(error), 'see tls_cert_file, tls_key_file and tls_client_ca_file in [vnc]')];
+  }
+}
+
 async function checkNetwork(node: NodeView, { l2_agent: l2 }: LoadedConfig['config']): Promise<CheckLine[]> {
   if (!l2.enabled) return [line('network', 'l2 agent', 'note', 'off', 'another agent must wire the ports of this host; or set [l2_agent] enabled')];
   const lines: CheckLine[] = [];
@@ -121,7 +133,7 @@ export async function checkNode(node: NodeView, loaded: LoadedConfig, options: {
   const host = await checkHost(node);
   const lines = [
     ...checkConfig(loaded), ...host.lines, ...(await checkTools(node)), ...(await checkStorage(node, loaded.config.zfs.root)), ...checkDiskFormat(loaded, host.capabilities),
-    ...(await checkNetwork(node, loaded.config)), ...(options.online ? await checkCloud(node) : []),
+    ...(await checkScreens(node)), ...(await checkNetwork(node, loaded.config)), ...(options.online ? await checkCloud(node) : []),
   ];
   const isUsable = lines.every(({ verdict }) => verdict !== 'no');
   const abilities = host.capabilities === null ? { can: [], cannot: [] } : describeAbilities(host.capabilities);

@@ -16,6 +16,8 @@ export interface NodeView {
   readonly readJournal: () => Promise<JournalReader>;
   /** For `selftest`, which starts guests of its own. */
   readonly selfTest: RunSelfTest;
+  /** The certificate of guarded screens; null if they are not. Rejects with what is wrong with the files. */
+  readonly screenTls: () => Promise<{ readonly validTo: Date; readonly isExpired: boolean } | null>;
   /** For `check --online`: each resolves with a word about what was found, or rejects with the reason. */
   readonly reach: {
     readonly broker: () => Promise<string>;

@@ -10,7 +10,7 @@ type Args = z.infer<typeof args>;
 
 /** A token and an address for nova-novncproxy (nova-contract 14). The conductor makes the token; only its hash is stored. */
 export const getVncConsole: InstanceMethod<Args> = {
-  kind: 'instance', rpc: 'get_vnc_console', args, wrappers: questionWrappers, gate: null, isJournalled: false, run: openConsole,
+  kind: 'instance', rpc: 'get_vnc_console', availability: { status: 'works', reason: 'with [vnc] tls_* by TLS, for proxies that have a certificate, and with a password for each guest' }, args, wrappers: questionWrappers, gate: null, isJournalled: false, run: openConsole,
 };
 
 async function openConsole({ args: { instance, console_type: consoleType }, context, deps }: Operation<Args>): Promise<unknown> {
@@ -18,7 +18,7 @@ async function openConsole({ args: { instance, console_type: consoleType }, cont
   if (vnc === null) throw refuse(novaFaults.consoleTypeUnavailable(consoleType));
   if (consoleType !== 'novnc') throw refuse(novaFaults.consoleTypeInvalid(consoleType));
   const uuid = parseInstanceUuid(instance.get('uuid'));
-  const endpoint = await deps.driver.vncEndpoint(uuid);
+  const endpoint = await deps.driver.openVncConsole(uuid);
   if (endpoint === null) {
     const state = await deps.driver.state(uuid);
     const isNotYet = instance.get('vm_state') === vmStates.building || (state.kind === 'running' && state.isPaused); // a paused bhyve answers nobody

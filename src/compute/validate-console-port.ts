@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { parseInstanceUuid } from '../lib/ids.js';
+import { codeOf } from '../lib/errors.js';
+import { parseInstanceUuid, type InstanceUuid } from '../lib/ids.js';
+import type { ComputeDeps } from './deps.js';
 import { instanceArgument, type InstanceMethod } from './operation.js';
 import { questionWrappers } from './questions.js';
 
@@ -21,7 +23,18 @@ export const validateConsolePort: InstanceMethod<Args> = {
     const uuid = parseInstanceUuid(instance.get('uuid'));
     if (console_type === 'serial' && deps.options.serial !== null) return /^[1-9]\d{0,4}$/.test(String(port)) && deps.driver.admitToSerialConsole(uuid, Number(port));
     if (deps.options.vnc === null || console_type !== 'novnc') return false;
-    const endpoint = await deps.driver.vncEndpoint(uuid);
+    const endpoint = await openVncConsole(deps, uuid);
     return endpoint !== null && String(endpoint.port) === String(port);
   },
 };
+
+/** Also after a restart of the agent, when nobody listens for a console yet that was given before. */
+async function openVncConsole({ driver, log }: ComputeDeps, instance: InstanceUuid): Promise<{ port: number } | null> {
+  try {
+    return await driver.openVncConsole(instance);
+  } catch (err) {
+    if (codeOf(err) !== 'no-console-port') throw err;
+    log.warn({ err, instance }, 'a VNC console cannot be opened');
+    return null;
+  }
+}

@@ -1,5 +1,5 @@
 /** What one option alone cannot tell: options that belong together. */
-import { isIP } from 'node:net';
+import { isIP, SocketAddress } from 'node:net';
 import type { OptionProblem } from './resolve.js';
 import type { Config } from './schema.js';
 
@@ -49,6 +49,20 @@ function checkLogins(config: Config, bad: Say): void {
   }
 }
 
+/** Guarded screens: bhyve has the ports on 127.0.0.1, the agent has the same ports on another address. */
+function checkScreens({ vnc }: Config, bad: Say): void {
+  const files = ['tls_cert_file', 'tls_key_file', 'tls_client_ca_file'] as const;
+  const missing = files.filter((name) => vnc[name] === null);
+  if (missing.length === files.length) return;
+  for (const name of missing) bad('vnc', name, `is not set; ${files.join(', ')} go together: set all of them or none`);
+  const family = isIP(vnc.server_listen);
+  if (family === 0) return bad('vnc', 'server_listen', 'must be an IP address with tls_cert_file, not a name');
+  const { address } = family === 6 ? new SocketAddress({ address: vnc.server_listen.replace(/%.*$/, ''), family: 'ipv6' }) : { address: vnc.server_listen };
+  if (isAny(address) || address === '127.0.0.1' || address.startsWith('::ffff:')) {
+    bad('vnc', 'server_listen', 'must be one address of this host other than 127.0.0.1 with tls_cert_file: bhyve has the same ports on 127.0.0.1. Write that at which the proxy reaches it, e.g. $my_ip');
+  }
+}
+
 function checkNode(config: Config, bad: Say, warn: Say): void {
   const { DEFAULT, bhyve, vnc, l2_agent: l2, agent, workarounds } = config;
   if (isIP(DEFAULT.my_ip) === 0) bad('DEFAULT', 'my_ip', 'must be an IP address, not a name: Nova stores it as such');
@@ -60,7 +74,8 @@ function checkNode(config: Config, bad: Say, warn: Say): void {
   if (vnc.enabled && isAny(vnc.server_proxyclient_address)) {
     bad('vnc', 'server_proxyclient_address', 'must be an address at which the VNC proxy can reach this host, e.g. $my_ip');
   }
-  if (vnc.enabled && isAny(vnc.server_listen)) {
+  checkScreens(config, bad);
+  if (vnc.enabled && isAny(vnc.server_listen) && vnc.tls_cert_file === null) {
     warn('vnc', 'server_listen', 'consoles have no password and are open on every address of this host; listen on $my_ip and filter the ports');
   }
   if (l2.enabled && Object.keys(l2.bridge_mappings).length === 0) {

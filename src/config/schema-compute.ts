@@ -110,9 +110,12 @@ export const consoleauthSection = {
 
 export const vncSection = {
   enabled: option(boolean, 'true', 'Give guests a framebuffer that can be reached through nova-novncproxy.', { aliases: ['DEFAULT.vnc_enabled'] }),
-  server_listen: option(address, '127.0.0.1', 'Address on which bhyve listens for VNC. It has no password: it must be reachable by the proxy only.'),
+  server_listen: option(address, '127.0.0.1', 'Address at which guests show their screens. Without the tls_* options bhyve itself listens there, without password: it must be reachable by the proxy only.'),
   server_proxyclient_address: option(address, '$server_listen', 'Address under which the proxy reaches it.'),
   novncproxy_base_url: option(url, 'http://127.0.0.1:6080/vnc_auto.html', 'Where users find the proxy.', { aliases: ['DEFAULT.novncproxy_base_url'] }),
+  tls_cert_file: optional(path, 'Certificate (PEM, with what it is signed with) that this host shows to the proxy. With this and the next two, bhyve listens on 127.0.0.1 and has a password of its own for each guest, and only a proxy with a certificate reaches the screens, over TLS: set auth_schemes=vencrypt and vencrypt_* in its [vnc]. Nova has no such option for compute hosts.'),
+  tls_key_file: optional(path, 'Its key (PEM, without a passphrase).'),
+  tls_client_ca_file: optional(path, "Certificate (PEM) of the authority that the proxy's certificate is signed by; make one that signs nothing else."),
 };
 
 export const serialConsoleSection = {

@@ -9,7 +9,7 @@ import type { Logger, Metrics } from '../observe/index.js';
 import { runCommand } from './command.js';
 import { createFiles } from './files.js';
 import type { Host, HostProcesses, RunOptions, RunResult, ToolName } from './host.js';
-import { listenTcp } from './listen.js';
+import { connectTcp, listenForSockets, listenTcp } from './listen.js';
 import { createProcesses } from './processes.js';
 import { createSysctl } from './sysctl.js';
 import { findTools } from './tools.js';
@@ -55,6 +55,8 @@ export function createHost(options: HostOptions): Host {
     runWithInput: (tool, args, source, runOptions = {}) => execute(tool, args, runOptions, { source }),
     files: createFiles(),
     listen: listenTcp,
+    listenForSockets,
+    connect: connectTcp,
     processes: createProcesses({
       runPs: (args, runOptions) => execute('ps', args, runOptions, { env: { TZ: 'UTC' } }),
       kill: killProcess,

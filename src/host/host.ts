@@ -3,6 +3,7 @@
  * a shell; each has a name, a time limit and an output limit. Files are written atomically (temporary file, fsync,
  * rename, fsync of the folder). A process is ours only if pid, start time and title agree.
  */
+import type { Socket } from 'node:net';
 
 /** Base-system and package tools that the agent calls; found in PATH once, at start. */
 export type ToolName =
@@ -106,6 +107,9 @@ export interface HostConnection {
   close(): void;
 }
 
+/** A TCP connection as it is, for a protocol that becomes another one on the way (TLS). Its errors end in its end. */
+export type HostSocket = Socket;
+
 export interface HostListener {
   readonly port: number;
   close(): Promise<void>;
@@ -137,6 +141,10 @@ export interface Host {
   readonly processes: HostProcesses;
   /** Listens for TCP; undefined if somebody has the port. AgentError `listen-failed` for an address that is not this host's. */
   listen(address: string, port: number, onConnection: (connection: HostConnection) => void): Promise<HostListener | undefined>;
+  /** The same with the sockets themselves, which are paused. What comes while `maxConnections` are open is hung up on. */
+  listenForSockets(address: string, port: number, maxConnections: number, onSocket: (socket: HostSocket) => void): Promise<HostListener | undefined>;
+  /** Connects by TCP. AgentError `connect-failed`. */
+  connect(address: string, port: number, signal: AbortSignal): Promise<HostSocket>;
   /** The device root: `/dev` on FreeBSD, a folder in the lab. */
   readonly deviceRoot: string;
   /** One sysctl as text, or undefined if the node has no such name. */

@@ -1,18 +1,23 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { AgentError } from '../lib/errors.js';
 import type { HostConnection, HostListener } from './host.js';
 
 /** See host.ts. */
 export async function listenTcp(address: string, port: number, onConnection: (connection: HostConnection) => void): Promise<HostListener | undefined> {
+  return listenForSockets(address, port, 8, (socket) => onConnection(connectionOn(socket))); // the handler keeps one; the others are on their way out
+}
+
+/** See host.ts. */
+export async function listenForSockets(address: string, port: number, maxConnections: number, onSocket: (socket: Socket) => void): Promise<HostListener | undefined> {
   const open = new Set<Socket>();
-  const server = createServer({ pauseOnConnect: true, keepAlive: true }, (socket) => {
+  const server = createServer({ pauseOnConnect: true, keepAlive: true, noDelay: true }, (socket) => {
     open.add(socket);
     socket.on('close', () => open.delete(socket));
     socket.on('error', () => socket.destroy()); // the reading side sees the end
-    onConnection(connectionOn(socket));
+    onSocket(socket);
   });
-  server.maxConnections = 8; // the handler keeps one; the others are on their way out
+  server.maxConnections = maxConnections;
   if (!(await isListening(server, address, port))) return undefined;
   server.unref();
   return {
@@ -32,6 +37,19 @@ async function isListening(server: Server, address: string, port: number): Promi
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
     throw new AgentError('listen-failed', `cannot listen on ${address}: is it an address of this host?`, { cause, details: { address, port } });
+  }
+}
+
+/** See host.ts. */
+export async function connectTcp(address: string, port: number, signal: AbortSignal): Promise<Socket> {
+  const socket = connect({ host: address, port, keepAlive: true, noDelay: true });
+  socket.on('error', () => socket.destroy());
+  try {
+    await once(socket, 'connect', { signal });
+    return socket;
+  } catch (cause) {
+    socket.destroy();
+    throw new AgentError('connect-failed', `cannot connect to ${address}`, { cause, details: { address, port } });
   }
 }
 

@@ -257,8 +257,13 @@ export interface HypervisorDriver extends KeptCheckpoints {
   onEvent(listener: (event: GuestEvent) => void): void;
   /** Last lines of com1; undefined for a guest that is not defined here. */
   consoleLog(instance: InstanceUuid, tailLines: number | null): Promise<string | undefined>;
-  /** Where the RFB server of a running guest listens; null if it has none, or if nobody would answer there because the guest is paused. */
+  /** Where the RFB server of a running guest listens; null if it has none, or if nobody would answer there because the guest is paused. Opens nothing. */
   vncEndpoint(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
+  /**
+   * Makes sure that proxies reach the screen of a running guest, and says where; null as above. With guarded screens (src/console) that is a port of the agent's; only a
+   * guest that was started without a password, and has the port itself, is reached as it is. AgentError `no-console-port` (retry later).
+   */
+  openVncConsole(instance: InstanceUuid): Promise<{ host: string; port: number } | null>;
   diagnostics(instance: InstanceUuid): Promise<GuestDiagnostics>;
   uptimeLine(): Promise<string>;
   /** Opens an interactive console on the guest's first serial port; null if the guest does not run or the host offers none. AgentError `no-console-port`. */

@@ -242,6 +242,7 @@ export function createBhyveHost(clock: VirtualClock): BhyveHost {
     outside: files, ifconfig, sysctls, processTable, calls, answers, failNextStart: null, saves, counts: false,
     get freeBytes() { return disk.freeBytes; },
     set freeBytes(bytes) { disk.freeBytes = bytes; }, deviceRoot: '/dev', listen: (...args) => base.listen(...args),
+    listenForSockets: (...args) => base.listenForSockets(...args), connect: (...args) => base.connect(...args),
     toolPath: (tool) => `/usr/sbin/${tool}`,
     async run(tool, args, options = {}) {
       calls.push(`${tool} ${args.join(' ')}`);

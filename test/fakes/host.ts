@@ -63,6 +63,8 @@ export function createFakeHost(options: { deviceRoot?: string; tools?: Partial<R
     deviceRoot: options.deviceRoot ?? '/dev',
     commands, sysctls, disk,
     listen: () => Promise.reject(new Error('nobody listens on the fake host')),
+    listenForSockets: () => Promise.reject(new Error('nobody listens on the fake host')),
+    connect: () => Promise.reject(new Error('nobody listens on the fake host')),
     tool: (name, answer) => void tools.set(name, answer),
     toolPath: (tool) => (tools.has(tool) ? `/fake/bin/${tool}` : undefined),
     run: (tool, args, runOptions) => run(tool, args, runOptions),

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { Clock } from '../../lib/clock.js';
 import { AgentError, codeOf } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
+import type { RelayOptions } from '../../console/index.js';
 import type { Host } from '../../host/index.js';
 import type { Logger } from '../../observe/index.js';
 import type { MachineSpec } from './machine-spec.js';
@@ -17,8 +18,10 @@ import type { MachineSpec } from './machine-spec.js';
 export const consoleUnits = { first: 1000, last: 9999 } as const;
 
 export interface VncOptions {
-  /** Address that bhyve's RFB servers listen on: loopback, or `my_ip` behind a firewall. They have no password. */
+  /** Address that bhyve's RFB servers listen on: loopback, or `my_ip` behind a firewall. */
   readonly address: string;
+  /** Where and how proxies reach them instead, each with a password of its own; absent or null: as they are, without password. */
+  readonly guard?: RelayOptions | null;
   readonly portRange: { readonly first: number; readonly last: number };
 }
 

@@ -1,4 +1,5 @@
-/** Writing a guest's files. Nothing here starts or ends anything. */
+/** Writing a guest's files. Nothing here starts or ends a guest. */
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../lib/clock.js';
 import { AgentError } from '../../lib/errors.js';
 import type { KeyedMutex } from '../../lib/keyed-mutex.js';
@@ -26,7 +27,12 @@ export interface DefineDeps {
   readonly listening: ListeningPorts;
   readonly capabilities: () => HostCapabilities;
   readonly vnc: VncOptions | null;
+  /** Gives up the port at which proxies reach the guest's screen; none = fine. */
+  readonly closeScreen: (instance: InstanceUuid) => Promise<void>;
 }
+
+/** All of what counts of a VNC password: eight octets, of 64 characters each. */
+const newPassword = (): string => randomBytes(6).toString('base64url');
 
 const isRescued = (definition: GuestDefinition | undefined): boolean => definition?.disks.some(({ role }) => role === 'rescue') === true;
 
@@ -43,9 +49,10 @@ export async function defineGuest(deps: DefineDeps, definition: GuestDefinition)
   }
   await deps.allocations.run('allocations', async () => {
     const before = await files.readSpec(definition.instance);
+    await deps.closeScreen(definition.instance);
     const others = await deps.taken.ofOthers(definition.instance);
     const consoleUnit = before?.consoleUnit ?? (await chooseConsoleUnit(host, definition.instance, others));
-    const vnc = wantsScreen(deps, definition) ? await screenOf(deps, before, others) : null;
+    const vnc = wantsScreen(deps, definition) ? await screenOf(deps, before, others, {}) : null;
     const createdAt = before?.createdAt ?? deps.clock.now().toISOString();
     const spec = buildMachineSpec(definition, before, { consoleUnit, vnc, createdAt });
     await host.files.makeDirectory(files.paths(definition.instance).folder, 0o700);
@@ -56,16 +63,23 @@ export async function defineGuest(deps: DefineDeps, definition: GuestDefinition)
   await writeGuestFiles(deps, definition.instance);
 }
 
-/** The stored port, unless somebody else listens there now: the guest is off, so it is not the guest itself. */
-async function screenOf(deps: DefineDeps, before: MachineSpec | undefined, others: readonly Pick<MachineSpec, 'vnc'>[], looksNow = false): Promise<MachineSpec['vnc']> {
+/**
+ * The stored port, unless somebody else listens there now, on whatever address: the guest is off, so it is not the guest itself. A guarded screen gets a password,
+ * another one unless it is to be kept.
+ */
+async function screenOf(
+  deps: DefineDeps, before: MachineSpec | undefined, others: readonly Pick<MachineSpec, 'vnc'>[], { looksNow = false, keepsPassword = false },
+): Promise<MachineSpec['vnc']> {
   const options = deps.vnc;
   if (options === null) return null;
+  const isGuarded = (options.guard ?? null) !== null;
+  const secret = isGuarded ? { password: (keepsPassword ? before?.vnc?.password : undefined) ?? newPassword() } : {};
   const stored = before?.vnc?.port;
   // An earlier look may have heard the guest itself: only one of this moment says that the port is taken.
   const isFree = async (port: number): Promise<boolean> =>
     (!looksNow && !(await deps.listening()).has(port)) || !(await deps.listening({ now: true })).has(port);
-  if (stored !== undefined && (await isFree(stored))) return { address: options.address, port: stored };
-  return { address: options.address, port: await chooseVncPort(deps.listening, options, others) };
+  if (stored !== undefined && (await isFree(stored))) return { address: options.address, port: stored, ...secret };
+  return { address: options.address, port: await chooseVncPort(deps.listening, options, others), ...secret };
 }
 
 async function store(deps: DefineDeps, spec: MachineSpec): Promise<void> {
@@ -73,13 +87,14 @@ async function store(deps: DefineDeps, spec: MachineSpec): Promise<void> {
   deps.taken.note(spec);
 }
 
-/** Looks again whether the screen's port is free, before a start. `wasJustDefined`: that look may do. */
+/** Looks again whether the screen's port is free, before a cold start or a resume, and changes its password. `wasJustDefined`: that look and that password may do. */
 export async function refreshScreen(deps: DefineDeps, instance: InstanceUuid, wasJustDefined: boolean): Promise<void> {
   await deps.allocations.run('allocations', async () => {
     const spec = await readStoredSpec(deps.files, instance);
     if (!wantsScreen(deps, spec.definition)) return;
-    const vnc = await screenOf(deps, spec, await deps.taken.ofOthers(instance), !wasJustDefined);
-    if (vnc?.port !== spec.vnc?.port || vnc?.address !== spec.vnc?.address) await store(deps, { ...spec, vnc });
+    await deps.closeScreen(instance);
+    const vnc = await screenOf(deps, spec, await deps.taken.ofOthers(instance), { looksNow: !wasJustDefined, keepsPassword: wasJustDefined });
+    if (vnc?.port !== spec.vnc?.port || vnc?.address !== spec.vnc?.address || vnc?.password !== spec.vnc?.password) await store(deps, { ...spec, vnc });
   });
 }
 

@@ -5,6 +5,7 @@ import { AgentError } from '../../lib/errors.js';
 import type { InstanceUuid } from '../../lib/ids.js';
 import { KeyedMutex } from '../../lib/keyed-mutex.js';
 import { sideBySide } from '../../lib/side-by-side.js';
+import { createRelay } from '../../console/index.js';
 import type { Host } from '../../host/index.js';
 import type { Logger, Metrics } from '../../observe/index.js';
 import { powerStates, type GuestState, type HostCapabilities, type HypervisorDriver, type PowerState } from '../types.js';
@@ -27,6 +28,7 @@ import { readSaveRestore, withFinding } from './save-capability.js';
 import { readSaveIdentity, type SaveIdentity } from './save-identity.js';
 import type { SaveLocation } from './sandbox.js';
 import { createSaves } from './saves.js';
+import { openScreen, screenOf } from './guarded-screens.js';
 import { createSerialConsoles, type SerialOptions } from './serial-consoles.js';
 import { fixedSlots } from './slot-map.js';
 import { trimLogs } from './trim-logs.js';
@@ -92,6 +94,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     allocations: new KeyedMutex(),
     taken: createTakenNumbers(files, log),
     listening: createListeningPorts({ host, clock, log }),
+    closeScreen: async (instance) => relay?.close(instance),
     startTimeoutMs: options.startTimeoutMs ?? 30_000,
     consoleLogMaxBytes: options.consoleLogMaxBytes ?? 8 * 1024 * 1024,
     isTrial: options.isTrial ?? false,
@@ -107,7 +110,14 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
   const mutex = new KeyedMutex<InstanceUuid>();
   const watch = createWatch({ lifecycle, clock, log, metrics: options.metrics, mutex });
   const serial = options.serial === undefined || options.serial === null ? null : createSerialConsoles({ host, clock, log }, options.serial);
-  watch.onEvent(({ instance, kind }) => { if (kind === 'stopped') void serial?.close(instance); });
+  const guard = options.vnc?.guard ?? null;
+  const relay = guard === null ? null : createRelay({ host, clock, log: log.child({ part: 'console' }), screenOf: (instance) => screenOf({ files, state }, instance) }, guard);
+  /** What leads to a guest that has ended. */
+  const closeConsoles = async (instance: InstanceUuid): Promise<void> => {
+    await serial?.close(instance);
+    await relay?.close(instance);
+  };
+  watch.onEvent(({ instance, kind }) => { if (kind === 'stopped') void closeConsoles(instance); });
 
   const noteStopped = (instance: InstanceUuid): void => watch.note(instance, { kind: 'stopped' });
   const noteRunning = (instance: InstanceUuid, pid: number): void => watch.note(instance, { kind: 'running', pid, isSupervised: true });
@@ -234,7 +244,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     }),
     stop: (instance, stopOptions) => withGuest(instance, async () => {
       const stored = await stopGuest(lifecycle, instance, stopOptions);
-      await serial?.close(instance);
+      await closeConsoles(instance);
       noteStopped(instance);
       return stored === null ? null : interpretVerdict(stored);
     }),
@@ -246,13 +256,13 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     }),
     pause: (instance) => withGuest(instance, () => pauseGuest(lifecycle, instance)),
     unpause: (instance) => withGuest(instance, () => unpauseGuest(lifecycle, instance)),
-    ...createSaves({ lifecycle, withGuest, noteStopped, noteRunning, lookAtSelfTest, closeConsole: async (instance) => serial?.close(instance) }),
+    ...createSaves({ lifecycle, withGuest, noteStopped, noteRunning, lookAtSelfTest, closeConsole: closeConsoles }),
     moveDisks: (instance, paths) => withGuest(instance, () => moveDisks(lifecycle, instance, paths)),
     checkpointDisks: (instance, name, kind) => withGuest(instance, () => checkpointDisks(lifecycle, instance, name, kind)),
     injectNmi: (instance) => injectNmi(lifecycle, instance),
     forgetVariables: (instance) => withGuest(instance, () => files.forget(instance, ['variableStore'])),
     destroy: (instance) => withGuest(instance, async () => {
-      await serial?.close(instance);
+      await closeConsoles(instance);
       await destroyGuest(lifecycle, instance);
       watch.note(instance, null);
     }),
@@ -269,11 +279,10 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     // A guest that has just been started has a console, on which nothing has been said.
     consoleLog: async (instance, tailLines) => (await files.consoleTail(instance, tailLines)) ?? ((await files.readSpec(instance)) === undefined ? undefined : ''),
     async vncEndpoint(instance) {
-      const spec = await files.readSpec(instance);
-      if (spec === undefined || spec.vnc === null) return null;
-      const now = await state(instance);
-      return now.kind === 'running' && !now.isPaused ? { host: spec.vnc.address, port: spec.vnc.port } : null;
+      const screen = await screenOf({ files, state }, instance);
+      return screen === null ? null : { host: screen.host, port: screen.port };
     },
+    openVncConsole: (instance) => openScreen({ files, state, relay, address: guard?.address ?? '' }, instance),
     async diagnostics(instance) {
       const { definition } = await readStoredSpec(files, instance);
       // Asked for while ps tells whether the guest runs, and thrown away if it does not.
@@ -297,6 +306,7 @@ export function createBhyveDriver(options: BhyveDriverOptions): HypervisorDriver
     async close() {
       await watch.close();
       await serial?.closeAll();
+      await relay?.closeAll();
     },
   };
 }

@@ -22,8 +22,8 @@ export interface MachineSpec {
   readonly slots: SlotMap;
   /** N of /dev/nmdmNA (bhyve's side) and /dev/nmdmNB (the console reader's side). */
   readonly consoleUnit: number;
-  /** Where the RFB server listens; null for a guest without one. */
-  readonly vnc: { readonly address: string; readonly port: number } | null;
+  /** Where the RFB server listens, and the password that it asks for, if any; null for a guest without one. */
+  readonly vnc: { readonly address: string; readonly port: number; readonly password?: string | undefined } | null;
   /** When the guest was first defined, ISO 8601. */
   readonly createdAt: string;
 }
@@ -65,7 +65,7 @@ const storedSpec = z.object({
   definition: storedDefinition,
   slots: z.object({ used: z.record(z.string(), slot), retired: z.array(z.object({ key: z.string(), slot })) }),
   consoleUnit: z.number().int().min(0),
-  vnc: z.object({ address: z.string(), port: z.number().int().min(1).max(65535) }).nullable(),
+  vnc: z.object({ address: z.string(), port: z.number().int().min(1).max(65535), password: z.string().optional() }).nullable(),
   createdAt: z.string(),
 });
 

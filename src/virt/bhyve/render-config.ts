@@ -109,9 +109,28 @@ function display({ vnc, definition }: MachineSpec): Line[] {
   return [
     [`pci.0.${fixedSlots.framebuffer}.0.device`, 'fbuf'],
     [`pci.0.${fixedSlots.framebuffer}.0.rfb`, `${address}:${vnc.port}`],
+    ...(vnc.password === undefined ? [] : [[`pci.0.${fixedSlots.framebuffer}.0.password`, vnc.password] as const]),
     ...(definition.hasTablet ? tablet : []),
   ];
 }
+
+const screenLine = /^pci\.0\.\d+\.0\.(?:rfb|password)=.*\n/gm;
+
+/** The lines about who may look at the screen, and where. */
+export const screenLinesOf = (config: string): string => (config.match(screenLine) ?? []).join('');
+
+/** A configuration with other such lines in their place; without any in it it stays as it is. */
+export function withScreenLines(config: string, lines: string): string {
+  let isFirst = true;
+  return config.replace(screenLine, () => {
+    const put = isFirst ? lines : '';
+    isFirst = false;
+    return put;
+  });
+}
+
+/** As it may leave this host, in the save of a guest whose next run has another password. */
+export const withoutScreenPassword = (config: string): string => config.replace(/^pci\.0\.\d+\.0\.password=.*\n/gm, '');
 
 /** USB slots count from 1. */
 const tablet: readonly Line[] = [[`pci.0.${fixedSlots.tablet}.0.device`, 'xhci'], [`pci.0.${fixedSlots.tablet}.0.slot.1.device`, 'tablet']];

@@ -17,6 +17,7 @@ import { readAllowance, useUpAllowance } from './allow-save.js';
 import { checkSave } from './check-save.js';
 import { readStoredSpec } from './define-guest.js';
 import { putAway, settled, startGuest, type LifecycleDeps } from './lifecycle.js';
+import { screenLinesOf, withScreenLines } from './render-config.js';
 import { saveLimitMs } from './savable.js';
 import { manifestName, parseManifest } from './save-manifest.js';
 
@@ -67,12 +68,10 @@ async function fellBack(deps: LifecycleDeps, instance: InstanceUuid, cause: unkn
   return new AgentError('guest-resume-failed', what, { cause, wire: novaFaults.instanceResumeFailure(what) });
 }
 
-const screen = /^pci\.0\.\d+\.0\.rfb=.*$/m;
-
-/** The saved configuration, with the address of the screen that this run has. */
+/** The saved configuration, with the address and the password of the screen that this run has. */
 export function withScreenOf(saved: string, now: string): string {
-  const line = screen.exec(now)?.[0];
-  return line === undefined ? saved : saved.replace(screen, () => line);
+  const lines = screenLinesOf(now);
+  return lines === '' ? saved : withScreenLines(saved, lines);
 }
 
 const refusal = (code: 'save-missing' | 'save-mismatch', what: string): AgentError => new AgentError(code, what, { wire: novaFaults.instanceResumeFailure(what) });

@@ -3,8 +3,8 @@
  * memory. bhyve checks none of that, and restores a guest onto changed disks without a word. Written last; the folder then gets its final name, so a save
  * is complete whenever it is there.
  *
- * bhyve.conf is the file of the run that was saved: the device set must be the same byte for byte. One line of it may change at the restore, the address of the
- * screen (`rfb`): who looks at a guest is no state of it, and another program may have the port by then.
+ * bhyve.conf is the file of the run that was saved: the device set must be the same byte for byte. What may change at the restore is the address of the
+ * screen (`rfb`) and its password, which the file does not even have: who looks at a guest is no state of it, and another program may have the port by then.
  */
 import { z } from 'zod';
 import { AgentError } from '../../lib/errors.js';

@@ -19,7 +19,8 @@ import { readStoredSpec } from './define-guest.js';
 import { digestFile } from './digest-file.js';
 import { putAway, settled, type LifecycleDeps } from './lifecycle.js';
 import { dropPartial, gather, makePartial } from './partial-save.js';
-import { expectationOf, placeBesideDisk, whyNotSavable } from './savable.js';
+import { configOf, expectationOf, placeBesideDisk, whyNotSavable } from './savable.js';
+import { withoutScreenPassword } from './render-config.js';
 import { readSaveIdentity } from './save-identity.js';
 import { manifestName, manifestVersion, renderManifest, saveFiles, type SaveManifest } from './save-manifest.js';
 import type { StoredVerdict } from './verdict.js';
@@ -69,7 +70,7 @@ async function requestSave(deps: LifecycleDeps, instance: InstanceUuid): Promise
   const why = await whyNotSavable(deps, instance);
   if (why !== null) throw new AgentError('guest-not-savable', why, { wire: novaFaults.instanceSuspendFailure(why) });
   const place = await makePartial(deps, instance, await placeBesideDisk(deps, instance));
-  await host.files.copy(paths.config, `${paths.partialSave}/bhyve.conf`, 0o600);
+  await host.files.writeAtomic(`${paths.partialSave}/bhyve.conf`, withoutScreenPassword(await configOf(deps, instance)), 0o600);
   await host.files.writeAtomic(paths.suspendMarker, await deps.boot());
   // An absolute path: 13 takes another one relative to bhyve's folder, 15 to bhyvectl's.
   try {

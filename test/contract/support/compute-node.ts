@@ -260,6 +260,7 @@ function driverExtras(world: World, host: string, listeners: ((event: GuestEvent
     onEvent: (listener) => { listeners.push(listener); },
     consoleLog: async (instance, lines) => (world.folders.has(instance) ? ['one', 'two', 'three'].slice(-(lines ?? 3)).join('\n') : undefined),
     vncEndpoint: async (instance) => (isRunning(instance) && !isPaused(instance) ? { host: '10.0.0.1', port: 5900 } : null),
+    openVncConsole: async (instance) => (isRunning(instance) && !isPaused(instance) ? { host: '10.0.0.1', port: 5900 } : null),
     diagnostics: async (instance) => ({
       state: isRunning(instance) ? 'running' : 'shutdown', uptimeSeconds: 7, memoryMaximumMiB: 64, memoryUsedMiB: 32, cpus: [{ id: 0, timeNs: 5n }], nics: [], disks: [],
     }),

@@ -8,7 +8,7 @@ import { createHost, type Host } from '../../../src/host/index.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { parseInstanceUuid, parsePortId, type InstanceUuid, type PortId } from '../../../src/lib/ids.js';
 import { createPlugger, type L2Agent, type Plugger, type PortSegment, type Vif } from '../../../src/network/index.js';
-import { createBhyveDriver, noLimits, type GuestDefinition, type GuestEvent, type HypervisorDriver } from '../../../src/virt/index.js';
+import { createBhyveDriver, noLimits, type GuestDefinition, type GuestEvent, type HypervisorDriver, type VncOptions } from '../../../src/virt/index.js';
 import { noMetrics, recordingLog, type RecordingLog } from '../../fakes/recording-log.js';
 import { ensureGuestImage } from '../guest/build.js';
 import { createLabNode, defaultRoot, type LabNode, type Profile } from '../node.js';
@@ -24,8 +24,8 @@ export interface LabHost {
   readonly segments: Map<PortId, Partial<PortSegment>>;
   /** What Neutron heard, `up PORT` and `down PORT`. */
   readonly told: string[];
-  /** Another agent's driver on the same host, prepared and watching. */
-  newDriver(): Promise<{ driver: HypervisorDriver; events: GuestEvent[] }>;
+  /** Another agent's driver on the same host, prepared and watching; with guarded screens if it is told how. */
+  newDriver(guard?: VncOptions['guard']): Promise<{ driver: HypervisorDriver; events: GuestEvent[] }>;
   /** A guest with a disk of its own, a port on physnet1 at `address`, and a config drive with `userData`. */
   guest(address: string, userData?: string): Promise<LabGuest>;
   close(): Promise<void>;
@@ -68,11 +68,11 @@ export async function createLabHost(name: string, profile: Profile): Promise<Lab
   await host.run('zfs', ['create', '-o', 'volmode=dev', node.zfsRoot]).catch(() => undefined); // there from an earlier run
   return {
     node, host, plugger, log, segments, told,
-    async newDriver() {
+    async newDriver(guard) {
       const events: GuestEvent[] = [];
       const driver = createBhyveDriver({
         host, statePath: node.statePath, firmwareDirs: [node.firmwareDir], bootMessagesPath: node.bootMessagesPath, clock: systemClock, log: log.log, metrics: noMetrics,
-        vnc: { address: '127.0.0.1', portRange: { first: 5980, last: 5999 } }, startTimeoutMs: 60_000,
+        vnc: { address: '127.0.0.1', portRange: { first: 5980, last: 5999 }, guard: guard ?? null }, startTimeoutMs: 60_000,
       });
       drivers.push(driver);
       driver.onEvent((event) => events.push(event));

@@ -65,6 +65,7 @@ function fakeNode(over: Partial<NodeView> = {}, driver: Partial<NodeView['driver
     plugger: { listOwned: async () => [{ tapName: 'tapaaaaaaaa-aa', instance: running, port }] },
     readJournal: async () => ({ unfinished: () => [operation], history: (uuid) => (uuid === running ? [operation] : []) }),
     selfTest: () => Promise.reject(new Error('not asked for here')),
+    screenTls: async () => null,
     reach: { broker: async () => 'RabbitMQ 3.10', keystone: () => Promise.reject(new AgentError('http-unauthorized', 'wrong password')) },
     close: async () => undefined,
     ...over,
@@ -388,6 +389,17 @@ describe('check', () => {
     const noRoot = await run(withConfig('check'), { ...base, storage: { ...base.storage, ...missing } });
     expect(noRoot.code).toBe(0);
     expect(noRoot.out).toContain('the agent makes it at its first start');
+  });
+
+  test('guarded screens need certificates that can be used', async () => {
+    const check = (screenTls: NodeView['screenTls']) => run(withConfig('check'), { ...fakeNode(), screenTls });
+    expect((await check(async () => null)).out).not.toMatch(/console +VNC/);
+    const good = await check(async () => ({ validTo: new Date('2031-05-06T07:08:09Z'), isExpired: false }));
+    expect([good.code, good.out]).toEqual([0, expect.stringMatching(/ok +console +VNC +TLS, certificate valid until 2031-05-06/) as string]);
+    const old = await check(async () => ({ validTo: new Date('2001-05-06T07:08:09Z'), isExpired: true }));
+    expect([old.code, old.out]).toEqual([0, expect.stringContaining('renew the certificate of [vnc] tls_cert_file') as string]);
+    const bad = await check(() => Promise.reject(new AgentError('tls-file-invalid', '[vnc] tls_key_file: /k is not the key of tls_cert_file')));
+    expect([bad.code, bad.out]).toEqual([1, expect.stringMatching(/NO +console +VNC +\[vnc\] tls_key_file: \/k is not the key/) as string]);
   });
 
   test('disks of qcow2 files need a bhyve that opens them', async () => {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { AgentError, wireFaultOf } from '../../../src/lib/errors.js';
+import { novaFaults } from '../../../src/lib/nova-faults.js';
 import { createTestNode, instanceWire, messageOf, putGuest, type NodeSettings, type TestNode } from '../../contract/support/compute-node.js';
 
 let node: TestNode;
@@ -45,7 +46,7 @@ describe('get_vnc_console', () => {
 
   test('of a host without framebuffer says that there is no such console', async () => {
     Object.assign(node.deps.driver.capabilities, { hasFramebuffer: false });
-    node.deps.driver.vncEndpoint = async () => null;
+    node.deps.driver.openVncConsole = async () => null;
     expect(await vnc()).toEqual({ fault: 'ConsoleTypeUnavailable' });
   });
 
@@ -111,6 +112,12 @@ describe('validate_console_port says true only for the port on which this guest 
   test('a server that is not here has none', async () => {
     await make({}, 'none');
     expect(await check('5900')).toEqual({ result: false });
+  });
+
+  test('one that cannot be opened is not ready, and its port not valid', async () => {
+    const fault = { code: 'no-console-port', retry: 'later', wire: novaFaults.instanceNotReady(String(row['uuid'])) } as const;
+    node.deps.driver.openVncConsole = () => Promise.reject(new AgentError(fault.code, 'another program listens there', { retry: fault.retry, wire: fault.wire }));
+    expect([await vnc(), await check('5900'), node.rpc.tokens]).toEqual([{ fault: 'InstanceNotReady' }, { result: false }, []]);
   });
 
   test('with [vnc]enabled off nothing is true', async () => {

@@ -103,6 +103,12 @@ describe('problems', () => {
     ['[DEFAULT]\nconfig_drive_format = vfat', 'only iso9660'],
     ['[bhyve]\nvnc_port_min = 7000', 'vnc_port_max: must not be below vnc_port_min'],
     ['[vnc]\nserver_listen = 0.0.0.0', 'server_proxyclient_address: must be an address'],
+    ['[vnc]\nserver_listen = 192.0.2.7\ntls_cert_file = /c', '[vnc] tls_key_file: is not set; tls_cert_file, tls_key_file, tls_client_ca_file go together'],
+    ['[vnc]\nserver_listen = 192.0.2.7\ntls_cert_file = /c\ntls_key_file = /k', '[vnc] tls_client_ca_file: is not set'],
+    ...['127.0.0.1', '0.0.0.0', '::', '0:0:0:0:0:0:0:0', '::ffff:127.0.0.1', '::ffff:0.0.0.0'].map((address) => [
+      `[vnc]\nserver_listen = ${address}\nserver_proxyclient_address = 192.0.2.7\ntls_cert_file = /c\ntls_key_file = /k\ntls_client_ca_file = /a`, 'server_listen: must be one address of this host other than 127.0.0.1',
+    ]),
+    ['[vnc]\nserver_listen = localhost\ntls_cert_file = /c\ntls_key_file = /k\ntls_client_ca_file = /a', 'server_listen: must be an IP address with tls_cert_file, not a name'],
     ['[l2_agent]\ninterface_mappings = physnet1:em0', "'physnet1' has no bridge"],
     ['[neutron]\nauth_type = v3applicationcredential', 'application_credential_secret: is not set'],
     ['[service_user]\nsend_service_user_token = true', '[service_user] auth_type: is not set'],
@@ -114,6 +120,11 @@ describe('problems', () => {
     ['[oslo_messaging_rabbit]\nssl_key_file = /k', 'a client certificate needs both'],
   ])('%j is refused: %s', (text, message) => {
     expect(problemsOf(() => read(`${text}\n`)).join('\n')).toContain(message);
+  });
+
+  test.each(['192.0.2.7', '127.0.0.2', '::1', '2001:db8::7', 'fe80::7%em0'])('screens can be guarded at %s', (address) => {
+    const { config, warnings } = read(`[vnc]\nserver_listen = ${address}\ntls_cert_file = /c\ntls_key_file = /k\ntls_client_ca_file = /a\n`);
+    expect([config.vnc.server_listen, warnings]).toEqual([address, []]);
   });
 
   test('options of other Nova services cost one line per file, a near miss a line of its own', () => {

@@ -97,8 +97,11 @@ test('the devices of a configuration are those on the bus, not what hangs on a c
   expect(devicesIn(config).map(({ model, slot }) => `${model} ${slot}`)).toEqual(['hostbridge 0', 'lpc 31', 'fbuf 29', 'xhci 30', 'virtio-blk 2']);
 });
 
-test('of a saved configuration only the address of the screen is changed, and none is added', () => {
+test('of a saved configuration only the address and the password of the screen are changed, and none is added', () => {
   expect(withScreenOf(config, 'pci.0.29.0.rfb=[::1]:5999\nname=$&y\n')).toBe(config.replace('127.0.0.1:5900', '[::1]:5999'));
+  const guarded = 'pci.0.29.0.rfb=127.0.0.1:5999\npci.0.29.0.password=$&geheim\n';
+  expect(withScreenOf(config, `name=y\n${guarded}`)).toBe(config.replace('pci.0.29.0.rfb=127.0.0.1:5900\n', () => guarded));
+  expect(withScreenOf(config.replace('pci.0.29.0.rfb=127.0.0.1:5900\n', () => guarded), 'pci.0.29.0.rfb=1.2.3.4:5900\n')).toBe(config.replace('127.0.0.1:5900', '1.2.3.4:5900'));
   expect(withScreenOf('name=x\n', 'pci.0.29.0.rfb=1.2.3.4:5\n')).toBe('name=x\n');
   expect(withScreenOf(config, 'name=x\n')).toBe(config);
 });

@@ -28,7 +28,7 @@ beforeEach(async () => {
   log = recordingLog();
   const capabilities = await probeCapabilities(host, { firmwareDirs: ['/usr/local/share/edk2-bhyve'], bootMessagesPath: '/var/run/dmesg.boot' });
   lifecycle = {
-    host, clock, log: log.log, files: createGuestFiles(host, '/var/db/nova-bhyve'), capabilities: () => capabilities, vnc: null,
+    host, clock, log: log.log, files: createGuestFiles(host, '/var/db/nova-bhyve'), capabilities: () => capabilities, vnc: null, closeScreen: async () => undefined,
     boot: () => readBootId(host), allocations: new KeyedMutex(), taken: createTakenNumbers(createGuestFiles(host, '/var/db/nova-bhyve'), log.log),
     listening: async () => new Set(), startTimeoutMs: 30_000, consoleLogMaxBytes: 8_388_608, isTrial: false,
   };
