@@ -91,7 +91,6 @@ export function createRpcServer(deps: ServerDeps): SupervisedServer {
 
   async function run(request: IncomingRequest, found: Found): Promise<void> {
     const { message, replyTo } = request;
-    const child = log.child({ rpc: message.method, req: message.context.requestId });
     const began = clock.monotonicMs();
     const life = replyTo === null ? undefined : replier.keepAlive(replyTo);
     try {
@@ -103,7 +102,7 @@ export function createRpcServer(deps: ServerDeps): SupervisedServer {
     } catch (error) {
       life?.end();
       metrics.count('agent_rpc_failures_total');
-      logFailure(child, error, message.isCall);
+      logFailure(log.child({ rpc: message.method, req: message.context.requestId }), error, message.isCall);
       if (replyTo !== null) await replier.fail(replyTo, message.method, error);
     } finally {
       life?.end();
