@@ -8,7 +8,7 @@ import { withTimeout, type Clock } from '../lib/clock.js';
 import { AgentError } from '../lib/errors.js';
 import type { InstanceUuid } from '../lib/ids.js';
 import { KeyedMutex } from '../lib/keyed-mutex.js';
-import type { Host, HostListener, HostSocket } from '../host/index.js';
+import { remoteOf, type Host, type HostListener, type HostSocket } from '../host/index.js';
 import type { Logger } from '../observe/index.js';
 import { enterScreen } from './enter-screen.js';
 import { greetProxy } from './greet-proxy.js';
@@ -94,7 +94,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   }
 
   function welcome(door: Door, socket: HostSocket): void {
-    const remote = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+    const remote = remoteOf(socket);
     const said = { instance: door.instance, port: door.port, remote };
     void attend(deps, door, socket, tls!, () => deps.log.info(said, 'VNC console entered')).then((end) => {
       if (end === 'left') deps.log.info(said, 'VNC console left');

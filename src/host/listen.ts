@@ -53,10 +53,13 @@ export async function connectTcp(address: string, port: number, signal: AbortSig
   }
 }
 
+/** Who is at the other end, for logs: ADDRESS:PORT. */
+export const remoteOf = (socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): string => `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+
 /** What is written is sent in order; a client that is gone is no error. */
 export function connectionOn(socket: Socket): HostConnection {
   return {
-    remote: `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`,
+    remote: remoteOf(socket),
     input: read(socket),
     async write(chunk) {
       if (socket.destroyed || socket.write(chunk)) return;

@@ -13,17 +13,23 @@ export interface Certificates {
   readonly text: (name: CertificateName, kind: 'pem' | 'key') => string;
 }
 
-export async function makeCertificates(folder: string): Promise<Certificates> {
+/** An authority in `folder`, and certificates that it has signed, each with one extension (a line of openssl's): NAME.pem and NAME.key. */
+export async function signCertificates(folder: string, authority: string, extensions: Readonly<Record<string, string>>): Promise<void> {
   const openssl = (...args: string[]): Promise<unknown> => run('/usr/bin/openssl', args, { cwd: folder });
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  for (const [authority, ...signed] of [['ca', 'host', 'next-host', 'proxy'], ['other-ca', 'other-proxy']] as const) {
-    await openssl('req', '-x509', ...key, '-subj', `/CN=${authority}`, '-keyout', `${authority}.key`, '-out', `${authority}.pem`);
-    for (const name of signed) {
-      await openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-      writeFileSync(join(folder, `${name}.ext`), name.endsWith('host') ? 'subjectAltName=IP:127.0.0.2' : 'extendedKeyUsage=clientAuth');
-      await openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${authority}.pem`, '-CAkey', `${authority}.key`, '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.pem`);
-    }
+  await openssl('req', '-x509', ...key, '-subj', `/CN=${authority}`, '-keyout', `${authority}.key`, '-out', `${authority}.pem`);
+  for (const [name, extension] of Object.entries(extensions)) {
+    await openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
+    writeFileSync(join(folder, `${name}.ext`), extension);
+    await openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${authority}.pem`, '-CAkey', `${authority}.key`, '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.pem`);
   }
+}
+
+export async function makeCertificates(folder: string): Promise<Certificates> {
+  const host = 'subjectAltName=IP:127.0.0.2';
+  const proxy = 'extendedKeyUsage=clientAuth';
+  await signCertificates(folder, 'ca', { host, 'next-host': host, proxy });
+  await signCertificates(folder, 'other-ca', { 'other-proxy': proxy });
   const file: Certificates['file'] = (name, kind) => join(folder, `${name}.${kind}`);
   return { file, text: (name, kind) => readFileSync(file(name, kind), 'utf8') };
 }

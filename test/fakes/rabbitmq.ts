@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { connect, type Channel, type ChannelModel } from 'amqplib';
+import { signCertificates } from './certificates.js';
 import { waitUntil } from './wait-until.js';
 
 const BIN = '/usr/lib/rabbitmq/bin';
@@ -57,17 +58,6 @@ export const isPortOpen = (port: number): Promise<boolean> => new Promise((resol
   socket.once('error', () => resolve(false));
 });
 
-async function makeCertificates(folder: string): Promise<void> {
-  const openssl = (...args: string[]): Promise<unknown> => run('/usr/bin/openssl', args, { cwd: folder });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  await openssl('req', '-x509', ...key, '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
-  for (const [name, extension] of [['server', 'subjectAltName=DNS:localhost'], ['client', 'extendedKeyUsage=clientAuth']] as const) {
-    await openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-    writeFileSync(join(folder, `${name}.ext`), extension);
-    await openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.pem`);
-  }
-}
-
 function writeConfiguration(folder: string, ports: { amqp: number; tls: number }, login: { user: string; password: string; virtualHost: string }): void {
   writeFileSync(join(folder, 'definitions.json'), JSON.stringify({
     users: [{ name: login.user, password: login.password, tags: 'administrator' }],
@@ -93,7 +83,7 @@ export async function startRabbit(): Promise<Rabbit> {
   const login = { user: 'nova', password: 'p@ss:w%rd,1', virtualHost: 'open/stack' };
   const certificates = join(folder, 'certificates');
   mkdirSync(certificates);
-  await makeCertificates(certificates);
+  await signCertificates(certificates, 'ca', { server: 'subjectAltName=DNS:localhost', client: 'extendedKeyUsage=clientAuth' });
   writeConfiguration(folder, { amqp, tls }, login);
   const environment = {
     PATH, HOME: folder, LC_ALL: 'C.UTF-8', RABBITMQ_NODENAME: `test${amqp}@localhost`, RABBITMQ_DIST_PORT: String(dist), RABBITMQ_MNESIA_BASE: join(folder, 'db'),
